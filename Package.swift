@@ -1,0 +1,112 @@
+// swift-tools-version: 6.3
+// The arrows of the data flow, lowest first. Nothing below names anything above it; only the
+// executable sees everything. `ARCHITECTURE.md` draws the same picture.
+import PackageDescription
+
+/// Settings of every Swift target: the language's strict modes, and warnings as errors.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .treatWarning("DeprecatedDeclaration", as: .warning),
+]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name + "Tests",
+        dependencies: [.target(name: name)] + dependencies,
+        swiftSettings: strict
+    )
+}
+
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+]
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+
+let package = Package(
+    name: "sluice",
+    products: [.executable(name: "sluice", targets: ["Sluice"])],
+    dependencies: [
+        // The event loops and channels of the gateway; we would write our own epoll loop.
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        // The query API's router and server; we would write routing and HTTP semantics.
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1",
+            traits: []),
+        // Options, help pages and shell completions; we would write a parser.
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        // Structured log lines; we would invent a logger.
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        // HMAC, SHA-256 and constant-time comparison; never our own.
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        // YAML with line numbers; we would write a YAML parser.
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+        // Orderly start and reverse-order shutdown on signals; we would write a task supervisor.
+        .package(
+            url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        // The oracle that our record codec is compared with; tests only.
+        .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
+    ],
+    targets: [
+        // C: the few calls that Swift cannot spell safely, and the system libraries.
+        .target(name: "CSluice"),
+        .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+
+        // Foundations without I/O of their own.
+        module("Telemetry"),
+        module("Records"),
+        module("Rollups", ["Records"]),
+
+        // The seams to the operating system.
+        module("Threads", ["CSluice"]),
+        module("FileIO", ["CSluice", "CZlib"]),
+        module("FileIOTesting", ["FileIO"]),
+
+        // Stages, in the order in which a record passes them.
+        module("EventLog", ["CSluice", "Records", "FileIO", "Threads"]),
+        module("Gateway", ["Records", "EventLog", "FileIO", "Telemetry", logging, crypto, lifecycle] + nio),
+        module("Importing", ["Records", "EventLog", "FileIO", crypto]),
+        module("Postgres", ["CLibpq", "Threads"]),
+        module("EmbeddedPostgres", ["Postgres", logging]),
+        module(
+            "Aggregator",
+            [
+                "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry",
+                logging, lifecycle,
+            ]),
+        module(
+            "Query",
+            [
+                "Rollups", "Postgres", "Telemetry", logging, crypto, lifecycle,
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ]),
+
+        // Assembly.
+        module("SluiceConfiguration", [.product(name: "Yams", package: "Yams")]),
+        .executableTarget(
+            name: "Sluice",
+            dependencies: [
+                "Records", "Rollups", "FileIO", "EventLog", "Gateway", "Importing", "Postgres",
+                "EmbeddedPostgres", "Aggregator", "Query", "SluiceConfiguration", "Telemetry",
+                "Threads", logging, crypto, lifecycle,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ] + nio,
+            swiftSettings: strict
+        ),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,3 @@
+#ifndef SLUICE_CSLUICE_H
+#define SLUICE_CSLUICE_H
+#endif
