@@ -107,6 +107,9 @@ let package = Package(
             ] + nio,
             swiftSettings: strict
         ),
+
+        // Tests. `TidyTests` checks style, import arrows and links.
+        .testTarget(name: "TidyTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )
