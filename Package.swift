@@ -91,7 +91,8 @@ let package = Package(
         module(
             "Query",
             [
-                "Rollups", "Postgres", "Telemetry", logging, crypto, lifecycle,
+                "Records", "Rollups", "Postgres", "Telemetry", logging, crypto, lifecycle,
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ]),
 

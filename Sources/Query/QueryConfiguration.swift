@@ -1,0 +1,38 @@
+/// Everything that the query API may be told; built once by the executable.
+package struct QueryConfiguration: Sendable {
+    /// Address to listen on; loopback by default, so that nothing is exposed unasked.
+    package var host = "127.0.0.1"
+
+    /// Port to listen on; 0 lets the kernel choose, and the caller learns it from `onListening`.
+    package var port = 8090
+
+    /// libpq connection string of the database that holds the rollups.
+    package var postgresURI: String
+
+    /// Connections to the database, hence queries that run at once; chosen: enough for a dashboard.
+    package var poolSize = 4
+
+    /// Requests that may wait for a connection; the next ones are answered 503. Chosen.
+    package var poolWaitersMax = 64
+
+    /// How long one statement may run before the database ends it.
+    package var statementTimeoutMilliseconds = 10_000
+
+    /// Largest accepted request body.
+    package var bodyBytesMax = 1 << 20
+
+    /// Longest accepted query string; chosen: ten times what the dashboard sends.
+    package var queryBytesMax = 16 << 10
+
+    /// How long a token found in the database is trusted without asking again: the longest time
+    /// that a revoked token still works.
+    package var tokenCacheMilliseconds = 2_000
+
+    /// Tokens remembered at most; chosen.
+    package var tokenCacheMax = 1_024
+
+    /// A configuration that differs from the defaults only in its database.
+    package init(postgresURI: String) {
+        self.postgresURI = postgresURI
+    }
+}
