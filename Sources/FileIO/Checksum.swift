@@ -1,0 +1,23 @@
+internal import CSluice
+
+/// CRC32C (Castagnoli), the checksum of every file format here.
+package enum Checksum {
+    /// The checksum of bytes, continuing from an earlier one.
+    ///
+    /// - Parameters:
+    ///   - bytes: What to add.
+    ///   - previous: The checksum of the bytes before these; 0 at the start.
+    /// - Returns: The checksum of all bytes so far.
+    package static func crc32c(_ bytes: RawSpan, continuing previous: UInt32 = 0) -> UInt32 {
+        unsafe bytes.withUnsafeBytes { buffer in
+            unsafe sluice_crc32c(previous, buffer.baseAddress, buffer.count)
+        }
+    }
+
+    /// The same by the portable path, for comparison in tests.
+    package static func crc32cPortable(_ bytes: RawSpan) -> UInt32 {
+        unsafe bytes.withUnsafeBytes { buffer in
+            unsafe sluice_crc32c_table(0, buffer.baseAddress, buffer.count)
+        }
+    }
+}
