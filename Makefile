@@ -1,0 +1,39 @@
+# One verb per need; `make` alone prints them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test check lint format bench
+
+help:
+	@echo 'make run      install what is missing, build, serve the demo, print a usage table (Ctrl-C stops)'
+	@echo 'make test     set up and pass all tests'
+	@echo 'make check    the quick suite'
+	@echo 'make build    the release binary: .build/release/sluice'
+	@echo 'make setup    install what building and running need'
+	@echo 'make lint     format and shell checks;  make format  rewrites'
+	@echo 'make bench    the benchmarks behind docs/performance.md'
+
+setup:
+	@scripts/setup.sh build
+
+build: setup
+	swift build --configuration release --product sluice
+
+run: build
+	@scripts/run-demo.sh
+
+test:
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+check:
+	@scripts/setup.sh test
+	@scripts/test.sh --quick
+
+lint:
+	@scripts/lint.sh
+
+format:
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks
+
+bench: build
+	@scripts/bench.sh

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds once and runs the unit tests and the acceptance tests; the last line sums both.
+# Usage: scripts/test.sh [--quick]   (--quick: the short acceptance suite)
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+quick=()
+[ "${1:-}" = --quick ] && quick=(--quick)
+results=$(mktemp --directory)
+trap 'rm --recursive --force "$results"' EXIT
+
+log "building (release, with tests)"
+swift build --configuration release --build-tests
+
+# Runs one suite with its output shown and kept; a failing suite does not hide the other.
+failed=0
+run_suite() { # NAME COMMAND...
+    local name=$1
+    shift
+    log "running $name"
+    "$@" 2>&1 | tee "$results/$name" || failed=1
+}
+run_suite unit swift test --configuration release --skip-build
+run_suite acceptance .venv/bin/python Tests/Acceptance/run.py "${quick[@]}" --binary .build/release/sluice
+
+# Swift Testing: "Test run with N tests in M suites passed|failed after …"; failures are listed one a line.
+unit_total=$(sed --quiet --regexp-extended 's/.*Test run with ([0-9]+) tests?.*/\1/p' "$results/unit" | tail --lines=1)
+unit_failed=$(grep --count --extended-regexp '^.{0,4}Test ".*" (with [0-9]+ test cases? )?failed after' "$results/unit" || true)
+acceptance=$(grep --extended-regexp '^[0-9]+ passed, [0-9]+ failed' "$results/acceptance" | tail --lines=1)
+passed=$(awk '{ print $1 }' <<<"${acceptance:-0}")
+acceptance_failed=$(awk '{ print $3 + 0 }' <<<"${acceptance:-0 passed, 1}")
+[ -n "$unit_total" ] || { log "the unit tests did not finish"; failed=1; unit_total=0; }
+[ -n "$acceptance" ] || { log "the acceptance tests did not finish"; failed=1; }
+total_failed=$((unit_failed + acceptance_failed))
+# A suite that ended badly without naming a failure still counts as one.
+[ "$failed" -eq 1 ] && [ "$total_failed" -eq 0 ] && total_failed=1
+echo "$((unit_total - unit_failed + passed)) passed, $total_failed failed"
+exit "$((total_failed > 0))"
