@@ -57,6 +57,8 @@ let package = Package(
         // Orderly start and reverse-order shutdown on signals; we would write a task supervisor.
         .package(
             url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        // The HTTP client of `sluice query` and `sluice status`; only the executable sees it.
+        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
         // The oracle that our record codec is compared with; tests only.
         .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
     ],
@@ -96,14 +98,18 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
             ]),
 
+        // Traffic for demonstrations and measurements: clients, an upstream, records by the million.
+        module("LoadGeneration", ["Records", "EventLog", "FileIO"] + nio),
+
         // Assembly.
         module("SluiceConfiguration", [.product(name: "Yams", package: "Yams")]),
         .executableTarget(
             name: "Sluice",
             dependencies: [
                 "Records", "Rollups", "FileIO", "EventLog", "Gateway", "Importing", "Postgres",
-                "EmbeddedPostgres", "Aggregator", "Query", "SluiceConfiguration", "Telemetry",
-                "Threads", logging, crypto, lifecycle,
+                "EmbeddedPostgres", "Aggregator", "Query", "SluiceConfiguration", "LoadGeneration",
+                "Telemetry", "Threads", logging, crypto, lifecycle,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ] + nio,
             swiftSettings: strict
@@ -111,6 +117,8 @@ let package = Package(
 
         // Tests. `TidyTests` checks style, import arrows and links.
         .testTarget(name: "TidyTests", swiftSettings: strict),
+        tests("SluiceConfiguration", []),
+        tests("LoadGeneration", ["FileIOTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,151 @@
+/// The whole configuration after defaults, file and environment: one value, built once at start.
+///
+/// Its shape is that of the YAML file, key by key; defaults are the initial values below, and the
+/// environment variable of a key is its path in capitals after `SLUICE_`.
+package struct Settings: Equatable, Sendable {
+    /// Name of this machine in records and metrics; the loader fills in the host name.
+    package var node = "localhost"
+
+    /// Region written to every record; absent unless given.
+    package var region: String?
+
+    /// Directory of event log, checkpoints and embedded PostgreSQL.
+    package var data = "./sluice-data"
+
+    /// Where the rollups are kept.
+    package var postgres = PostgresSettings.embedded
+
+    /// How records reach the aggregator.
+    package var transport = Transport.local
+
+    /// The event log that the gateway writes.
+    package var log = LogSettings()
+
+    /// The proxy.
+    package var gateway = GatewaySettings()
+
+    /// The folding of records into rollups.
+    package var aggregator = AggregatorSettings()
+
+    /// The query API.
+    package var serve = ServeSettings()
+
+    /// The defaults alone.
+    package init() {}
+}
+
+/// How records reach the aggregator.
+package enum Transport: String, Equatable, Sendable, CaseIterable {
+    /// The aggregator reads the event log of its own machine.
+    case local
+    /// Through Kafka topics; not supported by this version.
+    case kafka
+}
+
+/// Where the rollups are kept.
+package enum PostgresSettings: Equatable, Sendable {
+    /// A private cluster in the data directory, started and watched by `sluice up`.
+    case embedded
+    /// A server of yours, as a libpq URI or keyword string.
+    case uri(Secret)
+}
+
+/// The event log that the gateway writes.
+package struct LogSettings: Equatable, Sendable {
+    /// When written records are forced to stable storage.
+    package var sync = SyncMode.interval
+
+    /// Longest time that a written record waits for its sync in mode `interval`.
+    package var syncInterval = Duration.milliseconds(10)
+
+    /// Size at which a segment file is sealed and the next one begun.
+    package var segmentBytes = 256 << 20
+
+    /// What is kept of segments that every consumer has passed.
+    package var retain = RetainSettings()
+
+    /// What happens when the disk is full.
+    package var onFull = FullPolicy.block
+
+    /// The defaults alone.
+    package init() {}
+}
+
+/// When written records are forced to stable storage.
+package enum SyncMode: String, Equatable, Sendable, CaseIterable {
+    /// Before the response is completed.
+    case strict
+    /// Every `sync_interval`; a power cut loses at most that much.
+    case interval
+    /// Whenever the kernel likes.
+    case os
+}
+
+/// What happens to requests when the disk is full.
+package enum FullPolicy: String, Equatable, Sendable, CaseIterable {
+    /// Answer 503 before contacting the upstream.
+    case block
+    /// Delete the oldest segments that every consumer has passed, whatever `retain` says.
+    case dropOldestShipped = "drop_oldest_shipped"
+    /// Serve the request and drop its record, counted.
+    case dropNew = "drop_new"
+}
+
+/// What is kept of segments that every consumer has passed.
+package struct RetainSettings: Equatable, Sendable {
+    /// Segments younger than this are kept.
+    package var age = Duration.seconds(7 * 86_400)
+
+    /// Total size above which the oldest consumed segments go, whatever their age.
+    package var bytes = 50 << 30
+
+    /// The defaults alone.
+    package init() {}
+}
+
+/// The folding of records into rollups.
+package struct AggregatorSettings: Equatable, Sendable {
+    /// Longest time between two folds while records arrive.
+    package var flushInterval = Duration.milliseconds(250)
+
+    /// Records after which a fold is written without waiting for the interval.
+    package var flushRecords = 100_000
+
+    /// Time between two runs of the compactor.
+    package var compactInterval = Duration.seconds(5)
+
+    /// Most keys of one bucket of a rollup; the others are merged into `__other__`.
+    package var keysMax = 100_000
+
+    /// The defaults alone.
+    package init() {}
+}
+
+/// The query API.
+package struct ServeSettings: Equatable, Sendable {
+    /// Where it listens.
+    package var listen = ListenAddress(host: "127.0.0.1", port: 8090)
+
+    /// The defaults alone.
+    package init() {}
+}
+
+/// An address and port to listen on; port 0 lets the kernel choose.
+package struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
+    /// IPv4 or IPv6 address, or a host name.
+    package var host: String
+
+    /// 0 to 65535.
+    package var port: Int
+
+    /// An address of its parts.
+    package init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
+    /// `host:port`, with brackets around an IPv6 address.
+    package var description: String {
+        host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+}
