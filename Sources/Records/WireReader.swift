@@ -1,0 +1,155 @@
+/// Reads protobuf's wire format from a span: bounds and overflow checked, nothing allocated.
+package struct WireReader: ~Escapable {
+    /// The depth to which unknown groups may nest; chosen to equal protobuf's default.
+    package static var groupDepthMax: Int { 100 }
+
+    /// The bytes being read.
+    package let bytes: Span<UInt8>
+    /// The byte position of the next read; never beyond `bytes.count`.
+    package private(set) var position: Int
+
+    /// Starts at the first byte.
+    @inline(__always)
+    @_lifetime(copy bytes)
+    package init(_ bytes: Span<UInt8>) {
+        self.bytes = bytes
+        position = 0
+    }
+
+    /// Whether everything has been read.
+    @inline(__always)
+    package var isAtEnd: Bool { position >= bytes.count }
+
+    /// Reads one varint of up to 64 bits; surplus bits of the tenth byte are dropped as by protobuf.
+    @inline(__always)
+    @_lifetime(self: copy self)
+    package mutating func varint() throws(RecordError) -> UInt64 {
+        guard position < bytes.count else { throw .truncated(position: position) }
+        let first = bytes[position]
+        if first < 0x80 {
+            position &+= 1  // position < count
+            return UInt64(first)
+        }
+        return try longVarint()
+    }
+
+    /// Reads a varint of two bytes or more.
+    @_lifetime(self: copy self)
+    private mutating func longVarint() throws(RecordError) -> UInt64 {
+        let start = position
+        var index = position
+        var value: UInt64 = 0
+        var shift: UInt64 = 0
+        while index < bytes.count {
+            guard shift <= 63 else { throw .varintOverflow(position: start) }
+            let byte = bytes[index]
+            index &+= 1  // index < count
+            value |= UInt64(byte & 0x7F) &<< shift
+            if byte < 0x80 {
+                position = index
+                return value
+            }
+            shift &+= 7  // at most 70
+        }
+        throw shift > 63 ? .varintOverflow(position: start) : .truncated(position: start)
+    }
+
+    /// Reads a field's tag; its number is above 0 and its wire type below 6.
+    @inline(__always)
+    @_lifetime(self: copy self)
+    package mutating func tag() throws(RecordError) -> UInt32 {
+        let start = position
+        let value = try varint()
+        guard value < UInt64(UInt32.max), value >> 3 != 0, value & 7 < 6 else {
+            throw .invalidTag(position: start)
+        }
+        return UInt32(truncatingIfNeeded: value)
+    }
+
+    /// Reads a length and steps over so many bytes, whose range it returns.
+    @inline(__always)
+    @_lifetime(self: copy self)
+    package mutating func delimited() throws(RecordError) -> ByteRange {
+        let start = position
+        let length = try varint()
+        guard length <= UInt64(bytes.count &- position) else { throw .truncated(position: start) }
+        let range = ByteRange(
+            start: UInt32(truncatingIfNeeded: position), count: UInt32(truncatingIfNeeded: length))
+        position &+= Int(truncatingIfNeeded: length)  // at most the bytes that remain
+        return range
+    }
+
+    /// Steps over so many bytes.
+    @_lifetime(self: copy self)
+    private mutating func advance(by count: Int) throws(RecordError) {
+        guard bytes.count &- position >= count else { throw .truncated(position: position) }
+        position &+= count  // at most the bytes that remain
+    }
+
+    /// Steps over the value of a field whose tag has just been read.
+    @_lifetime(self: copy self)
+    package mutating func skip(_ tag: UInt32, depth: Int = 0) throws(RecordError) {
+        switch tag & 7 {
+        case 0: _ = try varint()
+        case 1: try advance(by: 8)
+        case 2: _ = try delimited()
+        case 3:
+            guard depth < Self.groupDepthMax else { throw .nestedTooDeep(position: position) }
+            while true {
+                let start = position
+                let inner = try self.tag()
+                if inner & 7 == 4 {
+                    guard inner >> 3 == tag >> 3 else { throw .invalidTag(position: start) }
+                    return
+                }
+                try skip(inner, depth: depth + 1)
+            }
+        case 5: try advance(by: 4)
+        default: throw .invalidTag(position: position)
+        }
+    }
+}
+
+/// A range of bytes within a record.
+package struct ByteRange: Hashable, BitwiseCopyable, Sendable {
+    /// The byte position of the first byte.
+    package var start: UInt32
+    /// How many bytes.
+    package var count: UInt32
+
+    /// Makes a range.
+    @inline(__always)
+    package init(start: UInt32 = 0, count: UInt32 = 0) {
+        self.start = start
+        self.count = count
+    }
+
+    /// Whether the range holds nothing, which also stands for an absent field.
+    package var isEmpty: Bool { count == 0 }
+
+    /// The range as integers.
+    package var range: Range<Int> { Int(start)..<(Int(start) + Int(count)) }
+}
+
+extension RawSpan {
+    /// The same bytes as a span of integers.
+    package var octets: Span<UInt8> {
+        @_lifetime(copy self)
+        @inline(__always)
+        get { Span<UInt8>(_bytes: self) }
+    }
+}
+
+extension Span<UInt8> {
+    /// A copy of the bytes in an array.
+    package func copied() -> [UInt8] {
+        [UInt8](capacity: count) { output in
+            for index in indices { output.append(self[index]) }
+        }
+    }
+
+    /// The bytes as text; what is not UTF-8 becomes U+FFFD.
+    package func text() -> String {
+        String(decoding: copied(), as: UTF8.self)
+    }
+}
