@@ -15,8 +15,6 @@ package final class PostgresPool: Sendable {
         var idle: [PostgresClient]
         var waiters: [Waiter] = []
         var nextWaiterID: UInt64 = 0
-        /// Waiters cancelled before they had begun to wait.
-        var cancelled: Set<UInt64> = []
     }
 
     private let state: Mutex<State>
@@ -73,9 +71,9 @@ package final class PostgresPool: Sendable {
     private func enter(_ waiter: Waiter) {
         let waitersMax = waitersMax
         let answer: Result<PostgresClient, any Error>? = state.withLock { state in
-            if state.cancelled.remove(waiter.id) != nil {
-                return .failure(CancellationError())
-            }
+            // Cancellation sets its flag before it calls `leave`: so a `leave` that came before this
+            // lock is seen here, and one that comes after finds the waiter in the queue.
+            if Task.isCancelled { return .failure(CancellationError()) }
             if let client = state.idle.popLast() { return .success(client) }
             if state.waiters.count >= waitersMax {
                 return .failure(
