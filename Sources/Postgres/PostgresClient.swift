@@ -1,4 +1,4 @@
-package import Threads
+import Threads
 
 /// One connection on a thread of its own, made when first needed and again after it was lost.
 ///
@@ -13,7 +13,7 @@ package actor PostgresClient {
 
     /// The thread that every blocking call runs on.
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
-        executor.asUnownedSerialExecutor()
+        unsafe executor.asUnownedSerialExecutor()
     }
 
     /// Remembers where to connect; connects with the first piece of work.
