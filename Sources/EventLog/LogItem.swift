@@ -1,0 +1,87 @@
+internal import FileIO
+package import Records
+
+/// Why offsets have no record for a consumer.
+package enum SkipReason: String, Sendable, CaseIterable {
+    /// A filter of the sink left them out.
+    case filtered
+    /// Sampling left them out.
+    case sampled
+    /// Their bytes are damaged or were lost before they were synced.
+    case damaged
+    /// Retention deleted them before they were read.
+    case expired
+    /// They were larger than the receiver takes.
+    case tooLarge = "too_large"
+    /// The receiver refused them.
+    case rejected
+}
+
+/// What a reader finds next in a log.
+package enum LogItem: Sendable {
+    /// Records with consecutive offsets.
+    case records(LogBatch)
+    /// Offsets without records.
+    case skip(Range<Offset>, SkipReason)
+    /// The log's end: no offset at or above this one was ever assigned.
+    case end(Offset)
+}
+
+/// The records of one batch, as they lie in the log.
+package struct LogBatch: Sendable {
+    /// The log.
+    package let logID: LogID
+    /// The offset of the first record.
+    package let baseOffset: Offset
+    /// How many records there are.
+    package let count: Int
+    /// When the batch was written, µs since the epoch.
+    package let appendTime: Int64
+    /// The earliest event time, µs since the epoch.
+    package let eventTimeMin: Int64
+    /// The latest event time, µs since the epoch.
+    package let eventTimeMax: Int64
+    /// The bytes that the batch is a part of.
+    let chunk: [UInt8]
+    /// Where the first wanted record's length is in `chunk`.
+    let start: Int
+    /// Where the payload ends in `chunk`.
+    let stop: Int
+
+    /// The offset after the last record.
+    package var nextOffset: Offset {
+        baseOffset.advanced(by: UInt64(count))
+    }
+
+    /// How many bytes the records take, lengths included.
+    package var byteCount: Int {
+        stop - start
+    }
+
+    /// Calls a closure with each record in order; nothing is copied.
+    ///
+    /// - Parameter body: Takes the record's offset and its bytes, which it must not keep.
+    @inlinable
+    package func forEach<E: Error>(
+        _ body: (Offset, RawSpan) throws(E) -> Void
+    ) throws(E) {
+        let bytes = storage.span.bytes
+        var at = payloadStart
+        var offset = baseOffset
+        for _ in 0..<count {
+            let length = Int(bytes.littleEndian(UInt32.self, at: at))
+            let from = at + 4
+            try body(offset, bytes.extracting(from..<(from + length)))
+            at = from + length
+            offset = offset.advanced(by: 1)
+        }
+    }
+
+    /// The bytes that the batch is a part of, for inlined code.
+    @usableFromInline
+    var storage: [UInt8] { chunk }
+
+    /// Where the first record's length is, for inlined code.
+    @usableFromInline
+    var payloadStart: Int { start }
+}
