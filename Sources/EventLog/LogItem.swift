@@ -61,12 +61,11 @@ package struct LogBatch: Sendable {
     /// Calls a closure with each record in order; nothing is copied.
     ///
     /// - Parameter body: Takes the record's offset and its bytes, which it must not keep.
-    @inlinable
     package func forEach<E: Error>(
         _ body: (Offset, RawSpan) throws(E) -> Void
     ) throws(E) {
-        let bytes = storage.span.bytes
-        var at = payloadStart
+        let bytes = chunk.span.raw
+        var at = start
         var offset = baseOffset
         for _ in 0..<count {
             let length = Int(bytes.littleEndian(UInt32.self, at: at))
@@ -76,12 +75,4 @@ package struct LogBatch: Sendable {
             offset = offset.advanced(by: 1)
         }
     }
-
-    /// The bytes that the batch is a part of, for inlined code.
-    @usableFromInline
-    var storage: [UInt8] { chunk }
-
-    /// Where the first record's length is, for inlined code.
-    @usableFromInline
-    var payloadStart: Int { start }
 }
