@@ -81,6 +81,12 @@ let package = Package(
         // Stages, in the order in which a record passes them.
         module("EventLog", ["CSluice", "Records", "FileIO", "Threads"]),
         module("Gateway", ["Records", "EventLog", "FileIO", "Telemetry", logging, crypto, lifecycle] + nio),
+        module(
+            "LoadGeneration",
+            [
+                "Records", "EventLog", "FileIO",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ] + nio),
         module("Importing", ["Records", "EventLog", "FileIO", crypto]),
         module("Postgres", ["CLibpq", "Threads"]),
         module("EmbeddedPostgres", ["Postgres", logging]),
@@ -99,7 +105,6 @@ let package = Package(
             ]),
 
         // Traffic for demonstrations and measurements: clients, an upstream, records by the million.
-        module("LoadGeneration", ["Records", "EventLog", "FileIO"] + nio),
 
         // Assembly.
         module("SluiceConfiguration", [.product(name: "Yams", package: "Yams")]),
