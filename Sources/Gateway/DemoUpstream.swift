@@ -1,5 +1,5 @@
 package import Logging
-package import ServiceLifecycle
+import ServiceLifecycle
 
 /// A small server with made-up answers, so that `sluice up` has something to show at once.
 ///

@@ -1,7 +1,7 @@
 package import EventLog
 package import FileIO
 package import Logging
-package import ServiceLifecycle
+import ServiceLifecycle
 package import Telemetry
 
 /// The reverse proxy that leaves exactly one record per request.
