@@ -1,0 +1,248 @@
+import Records
+
+/// What one record adds to a row.
+struct Sample {
+    /// Event time in microseconds since the epoch.
+    let time: Int64
+    /// 1 when the record is an error with a status of 400 to 499.
+    let clientErrors: Int64
+    /// 1 when the record is another error.
+    let serverErrors: Int64
+    /// 1 when the client broke off.
+    let aborted: Int64
+    /// Bytes received from the client.
+    let bytesIn: Int64
+    /// Bytes sent to the client.
+    let bytesOut: Int64
+    /// Total duration; −1 when not known.
+    let latency: Int64
+    /// Upstream duration; −1 when not known.
+    let upstream: Int64
+    /// Register and rank of the client's address; 0 when not known.
+    let client: UInt32
+    /// Register and rank of the key; 0 when there is none.
+    let key: UInt32
+
+    /// Reads the measures of a record (the rules of errors are those of the query API).
+    @inline(__always)
+    init(_ record: RecordView, _ octets: Span<UInt8>) {
+        time = record.completedAt
+        let status = Self.status(of: record)
+        let isClientError = status >= 400 && status < 500
+        let isError = status >= 400 || record.outcome.isServerFault
+        clientErrors = isClientError ? 1 : 0
+        serverErrors = isError && !isClientError ? 1 : 0
+        aborted = record.outcome == .clientAborted ? 1 : 0
+        bytesIn = Int64(clamping: record.requestBytes)
+        bytesOut = Int64(clamping: record.responseBytes)
+        latency = record.durationUS.map { Int64(clamping: $0) } ?? -1
+        upstream = record.upstreamDurationUS.map { Int64(clamping: $0) } ?? -1
+        client = Self.packed(octets, record.clientIP)
+        key = Self.packed(octets, record.keyID)
+    }
+
+    /// The status if it is one of three digits, else 0 for absent.
+    @inline(__always)
+    static func status(of record: RecordView) -> UInt32 {
+        guard let status = record.status, status >= 100, status <= 999 else { return 0 }
+        return status
+    }
+
+    /// Register × 64 + rank of the hash of some bytes; 0 for none.
+    @inline(__always)
+    private static func packed(_ octets: Span<UInt8>, _ range: ByteRange) -> UInt32 {
+        guard !range.isEmpty else { return 0 }
+        let hash = StableHash.hash(octets.extracting(range.range))
+        return UInt32(truncatingIfNeeded: DistinctSketch.register(of: hash)) << 6
+            | UInt32(DistinctSketch.rank(of: hash))
+    }
+}
+
+/// The rows of one rollup: open addressing over (bucket, value ids), measures side by side.
+struct RowTable: Sendable {
+    /// The rollup.
+    let definition: RollupDefinition
+    /// The dimensions as indices into the current values.
+    private let places: [Int]
+    /// The bucket length.
+    private let tier: Tier
+    /// High half: upper half of the hash; low half: row + 1; 0 is a free place.
+    private var slots: [UInt64] = [UInt64](repeating: 0, count: 256)
+    /// The value ids of all rows, one row after the other.
+    private var ids: [UInt32] = []
+    /// The bucket of each row.
+    private var buckets: [Int64] = []
+    /// The integer measures of each row.
+    private var counts: [Counts] = []
+    /// Total durations: row in the high half, bucket index in the low half.
+    private var latencies: [UInt64] = []
+    /// Upstream durations: row in the high half, bucket index in the low half.
+    private var upstreams: [UInt64] = []
+    /// Clients: row in the high half, register × 64 + rank in the low half.
+    private var clients: [UInt64] = []
+    /// Keys: row in the high half, register × 64 + rank in the low half.
+    private var keys: [UInt64] = []
+
+    /// Makes an empty table.
+    init(_ definition: RollupDefinition) {
+        self.definition = definition
+        places = definition.dimensions.map { Int($0.rawValue) }
+        tier = definition.finestTier
+    }
+
+    /// How many rows there are.
+    var rowCount: Int { buckets.count }
+
+    /// The memory in use, in bytes.
+    var byteCount: Int {
+        slots.count * 8 + ids.count * 4 + buckets.count * 8
+            + counts.count * MemoryLayout<Counts>.stride
+            + (latencies.count + upstreams.count + clients.count + keys.count) * 8
+    }
+
+    /// Forgets all rows and keeps the capacity.
+    mutating func removeAll() {
+        for index in slots.indices { slots[index] = 0 }
+        ids.removeAll(keepingCapacity: true)
+        buckets.removeAll(keepingCapacity: true)
+        counts.removeAll(keepingCapacity: true)
+        latencies.removeAll(keepingCapacity: true)
+        upstreams.removeAll(keepingCapacity: true)
+        clients.removeAll(keepingCapacity: true)
+        keys.removeAll(keepingCapacity: true)
+    }
+
+    /// Adds a sample to the row of the current values.
+    @inline(__always)
+    mutating func add(_ sample: Sample, _ current: [UInt32]) {
+        let row = row(of: tier.bucket(of: sample.time), current)
+        addCounts(sample, row)
+        let high = UInt64(row) << 32
+        if sample.latency >= 0 {
+            latencies.append(high | UInt64(LatencyHistogram.index(of: UInt64(sample.latency))))
+        }
+        if sample.upstream >= 0 {
+            upstreams.append(high | UInt64(LatencyHistogram.index(of: UInt64(sample.upstream))))
+        }
+        if sample.client != 0 { clients.append(high | UInt64(sample.client)) }
+        if sample.key != 0, definition.countsKeys { keys.append(high | UInt64(sample.key)) }
+    }
+
+    /// Adds the integer measures.
+    @inline(__always)
+    private mutating func addCounts(_ sample: Sample, _ row: Int) {
+        var sum = counts[row]
+        sum.requests &+= 1  // one per record in memory
+        sum.clientErrors &+= sample.clientErrors
+        sum.serverErrors &+= sample.serverErrors
+        sum.aborted &+= sample.aborted
+        sum.bytesIn = sum.bytesIn.addingSaturated(sample.bytesIn)
+        sum.bytesOut = sum.bytesOut.addingSaturated(sample.bytesOut)
+        if sample.latency >= 0 { sum.latency.add(sample.latency) }
+        if sample.upstream >= 0 { sum.upstream.add(sample.upstream) }
+        counts[row] = sum
+    }
+
+    /// The row of a bucket and the current values, a new one if there is none.
+    @inline(__always)
+    private mutating func row(of bucket: Int64, _ current: [UInt32]) -> Int {
+        let hash = hash(bucket, current)
+        let mask = slots.count - 1
+        var place = Int(truncatingIfNeeded: hash) & mask
+        while true {
+            let slot = slots[place]
+            if slot == 0 { return insert(bucket, current, hash) }
+            if slot >> 32 == hash >> 32 {
+                let row = Int(UInt32(truncatingIfNeeded: slot)) - 1
+                if isEqual(row, bucket, current) { return row }
+            }
+            place = (place &+ 1) & mask
+        }
+    }
+
+    /// The hash of a key.
+    @inline(__always)
+    private func hash(_ bucket: Int64, _ current: [UInt32]) -> UInt64 {
+        var state = UInt64(bitPattern: bucket) ^ StableHash.k2
+        for place in places {
+            state = StableHash.mix(state ^ StableHash.k0, UInt64(current[place]) ^ StableHash.k1)
+        }
+        return state
+    }
+
+    /// Whether a row has a key.
+    @inline(__always)
+    private func isEqual(_ row: Int, _ bucket: Int64, _ current: [UInt32]) -> Bool {
+        guard buckets[row] == bucket else { return false }
+        var index = row * places.count
+        for place in places {
+            if ids[index] != current[place] { return false }
+            index += 1
+        }
+        return true
+    }
+
+    /// Adds a row that is not there.
+    @inline(never)
+    private mutating func insert(_ bucket: Int64, _ current: [UInt32], _ hash: UInt64) -> Int {
+        if (buckets.count + 1) * 2 > slots.count { grow() }
+        let row = buckets.count
+        buckets.append(bucket)
+        for place in places { ids.append(current[place]) }
+        counts.append(Counts())
+        place(hash, row)
+        return row
+    }
+
+    /// Puts a row into the first free place of its hash.
+    private mutating func place(_ hash: UInt64, _ row: Int) {
+        let mask = slots.count - 1
+        var place = Int(truncatingIfNeeded: hash) & mask
+        while slots[place] != 0 { place = (place &+ 1) & mask }
+        slots[place] = hash & ~0xFFFF_FFFF | UInt64(row + 1)
+    }
+
+    /// Doubles the places.
+    private mutating func grow() {
+        slots = [UInt64](repeating: 0, count: slots.count * 2)
+        var current = [UInt32](repeating: 0, count: Dimension.allCases.count)
+        for row in buckets.indices {
+            for (index, place) in places.enumerated() {
+                current[place] = ids[row * places.count + index]
+            }
+            place(hash(buckets[row], current), row)
+        }
+    }
+
+    /// Calls the body with every row.
+    func forEachRow<E: Error>(
+        _ values: [ValueTable], _ body: (borrowing FoldedRow) throws(E) -> Void
+    ) throws(E) {
+        let latencies = GroupedSamples(self.latencies, rows: rowCount)
+        let upstreams = GroupedSamples(self.upstreams, rows: rowCount)
+        let clients = GroupedSamples(self.clients, rows: rowCount)
+        let keys = GroupedSamples(self.keys, rows: rowCount)
+        var histogram = HistogramScratch()
+        var sketch = SketchScratch()
+        var output: [UInt8] = []
+        for row in buckets.indices {
+            output.removeAll(keepingCapacity: true)
+            histogram.encode(latencies, row, into: &output)
+            let first = output.count
+            histogram.encode(upstreams, row, into: &output)
+            let second = output.count
+            sketch.encode(clients, row, into: &output)
+            let third = output.count
+            sketch.encode(keys, row, into: &output)
+            let width = places.count
+            let folded = FoldedRow(
+                definition, values, bucket: buckets[row], counts: counts[row],
+                valueIDs: ids.span.extracting((row * width)..<((row + 1) * width)),
+                latency: output.span.extracting(0..<first),
+                upstream: output.span.extracting(first..<second),
+                clients: output.span.extracting(second..<third),
+                keys: output.span.extracting(third..<output.count))
+            try body(folded)
+        }
+    }
+}
