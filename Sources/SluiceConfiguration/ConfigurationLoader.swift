@@ -1,0 +1,112 @@
+/// What came of loading: settings if there are no problems.
+package struct LoadedConfiguration: Sendable {
+    /// The settings; where a value was wrong, its default.
+    package var settings: Settings
+
+    /// Everything that must be changed before these settings may be used, in the order of the text.
+    package var problems: [ConfigurationProblem]
+
+    /// What works but was hardly meant.
+    package var notes: [ConfigurationProblem]
+}
+
+/// Builds the settings from a YAML text and the environment, and finds every problem at once.
+package struct ConfigurationLoader {
+    private let environment: [String: String]
+    private let hostName: String
+    private let readFile: (String) throws -> String
+
+    /// A loader with its surroundings: environment variables, host name, and how to read a file.
+    package init(
+        environment: [String: String],
+        hostName: String,
+        readFile: @escaping (String) throws -> String
+    ) {
+        self.environment = environment
+        self.hostName = hostName
+        self.readFile = readFile
+    }
+
+    /// Loads `text`, called `name` in messages; nil if there is no file, which gives the demo.
+    package func load(_ text: String?, name: String) -> LoadedConfiguration {
+        var problems: [ConfigurationProblem] = []
+        var tree = ConfigurationNode(
+            content: .mapping([]),
+            origin: .whole(name: text == nil ? "configuration" : name)
+        )
+        if let text {
+            var parser = ConfigurationParser(name: name)
+            if let parsed = parser.parse(text), !parsed.isNull { tree = parsed }
+            problems += parser.problems
+        }
+        var overrides = EnvironmentOverrides()
+        tree = overrides.apply(environment, to: tree)
+        problems += overrides.problems
+
+        var shapes = ShapeChecker()
+        shapes.check(tree, ConfigurationSchema.root, path: "")
+        problems += shapes.problems
+
+        var decoder = SettingsDecoder(environment: environment, readFile: readFile)
+        var settings = decoder.decode(tree, hostName: hostName)
+        problems += decoder.problems
+
+        var checker = SettingsChecker()
+        checker.check(tree, settings)
+        problems += checker.problems
+
+        if text == nil, tree["gateway"]?["apis"] == nil { settings.gateway.addDemo() }
+        return LoadedConfiguration(
+            settings: settings,
+            problems: Self.ordered(problems),
+            notes: Self.ordered(checker.notes)
+        )
+    }
+
+    /// Problems by their place: the file by line and column, then the environment by name.
+    private static func ordered(_ problems: [ConfigurationProblem]) -> [ConfigurationProblem] {
+        func key(_ problem: ConfigurationProblem) -> (Int, Int, Int, String) {
+            switch problem.origin {
+            case .whole: (0, 0, 0, "")
+            case .file(_, let line, let column): (1, line, column, "")
+            case .environment(let variable): (2, 0, 0, variable)
+            }
+        }
+        let sorted = problems.enumerated().sorted {
+            let left = key($0.element)
+            let right = key($1.element)
+            return left == right ? $0.offset < $1.offset : left < right
+        }
+        return sorted.map(\.element)
+    }
+}
+
+extension GatewaySettings {
+    /// The API that is served when there is no configuration file: the first thing a reader tries.
+    mutating func addDemo() {
+        var orders = APISettings(
+            id: "orders",
+            org: "demo",
+            listenPath: "/orders/",
+            upstreams: [.builtInDemo]
+        )
+        orders.version = "v1"
+        orders.routes = [
+            RouteSettings(method: "GET", template: "/orders/{id}"),
+            RouteSettings(method: "GET", template: "/orders"),
+            RouteSettings(method: "POST", template: "/orders"),
+        ]
+        var users = APISettings(
+            id: "users",
+            org: "demo",
+            listenPath: "/users/",
+            upstreams: [.builtInDemo]
+        )
+        users.version = "v1"
+        users.routes = [
+            RouteSettings(method: "GET", template: "/users/{id}"),
+            RouteSettings(method: "GET", template: "/users/{id}/orders"),
+        ]
+        apis = [orders, users]
+    }
+}

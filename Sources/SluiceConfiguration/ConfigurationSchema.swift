@@ -1,0 +1,367 @@
+/// What a value of the configuration may be; the loader, the JSON schema and the names of
+/// environment variables all follow from one tree of these.
+indirect enum Shape: Sendable {
+    /// A name: 1 to 128 printable characters.
+    case name
+    /// Any text.
+    case text
+    /// Text that is a secret: literal, `env:NAME` or `file:PATH`.
+    case secret
+    /// `true` or `false`.
+    case boolean
+    /// A whole number.
+    case integer(ClosedRange<Int>)
+    /// A time with its unit, within the range.
+    case duration(ClosedRange<Duration>)
+    /// A size with its unit, within the range of bytes.
+    case bytes(ClosedRange<Int>)
+    /// `host:port`.
+    case listenAddress
+    /// `http://host:port` or `builtin:demo`.
+    case upstream
+    /// `address/bits`.
+    case network
+    /// `METHOD /path/{name}`.
+    case route
+    /// A path prefix.
+    case listenPath
+    /// The name of a header field.
+    case headerName
+    /// One of a few words.
+    case choice([String])
+    /// A list.
+    case list(Shape)
+    /// A map with known keys.
+    case map([Key])
+    /// A map with keys of the user's choice.
+    case openMap
+
+    /// One key of a map.
+    struct Key: Sendable {
+        /// The key.
+        let name: String
+        /// What its value may be.
+        let shape: Shape
+        /// One sentence for the reader of schema and documentation.
+        let documentation: String
+        /// The default as it would be written; nil if absence means something else.
+        let standard: String?
+        /// Whether the map is worthless without it.
+        let isRequired: Bool
+
+        /// A key with its value's shape and its default.
+        init(
+            _ name: String,
+            _ shape: Shape,
+            _ documentation: String,
+            standard: String? = nil,
+            isRequired: Bool = false
+        ) {
+            self.name = name
+            self.shape = shape
+            self.documentation = documentation
+            self.standard = standard
+            self.isRequired = isRequired
+        }
+    }
+}
+
+/// The keys of the configuration file.
+enum ConfigurationSchema {
+    /// The file as a whole.
+    static let root = Shape.map([
+        Shape.Key("node", .name, "Name of this machine in records.", standard: "the host name"),
+        Shape.Key("region", .name, "Region written to every record."),
+        Shape.Key(
+            "data",
+            .text,
+            "Directory of event log, checkpoints and embedded PostgreSQL.",
+            standard: "./sluice-data"
+        ),
+        Shape.Key(
+            "postgres",
+            .secret,
+            "`embedded`, or a libpq URI such as postgres://user@host/db.",
+            standard: "embedded"
+        ),
+        Shape.Key(
+            "transport",
+            .choice(["local", "kafka"]),
+            "How records reach the aggregator.",
+            standard: "local"
+        ),
+        Shape.Key("kafka", kafka, "Connection to Kafka."),
+        Shape.Key("log", log, "The event log that the gateway writes."),
+        Shape.Key("gateway", gateway, "The proxy."),
+        Shape.Key("pump", pump, "Delivery of records to sinks."),
+        Shape.Key("rollups", .list(rollup), "Rollups of your own beside the built-in ones."),
+        Shape.Key("aggregator", aggregator, "The folding of records into rollups."),
+        Shape.Key("serve", serve, "The query API."),
+    ])
+
+    private static let second = Duration.seconds(1)
+
+    private static let kafka = Shape.map([
+        Shape.Key("brokers", .list(.text), "Addresses of brokers to begin with."),
+        Shape.Key("topic", .name, "Topic of the records.", standard: "sluice.records"),
+        Shape.Key("partitions", .integer(1...10_000), "Partitions of a topic to be created."),
+        Shape.Key("group", .name, "Consumer group.", standard: "sluice-aggregator"),
+        Shape.Key("client", .openMap, "Other librdkafka properties."),
+    ])
+
+    private static let log = Shape.map([
+        Shape.Key(
+            "sync",
+            .choice(SyncMode.allCases.map(\.rawValue)),
+            "When written records are forced to stable storage.",
+            standard: "interval"
+        ),
+        Shape.Key(
+            "sync_interval",
+            .duration(.milliseconds(1)...second * 60),
+            "Longest wait for a sync in mode `interval`: what a power cut may lose.",
+            standard: "10ms"
+        ),
+        Shape.Key(
+            "segment_bytes",
+            .bytes((1 << 20)...(4 << 30)),
+            "Size at which a segment file is sealed.",
+            standard: "256MiB"
+        ),
+        Shape.Key(
+            "retain",
+            .map([
+                Shape.Key(
+                    "age",
+                    .duration(second...second * 86_400 * 3_660),
+                    "Consumed segments younger than this are kept.",
+                    standard: "7d"
+                ),
+                Shape.Key(
+                    "bytes",
+                    .bytes((1 << 20)...(1 << 50)),
+                    "Total size above which the oldest consumed segments go.",
+                    standard: "50GiB"
+                ),
+            ]),
+            "What is kept of segments that every consumer has passed."
+        ),
+        Shape.Key(
+            "on_full",
+            .choice(FullPolicy.allCases.map(\.rawValue)),
+            "What happens to requests when the disk is full.",
+            standard: "block"
+        ),
+    ])
+
+    private static let gateway = Shape.map([
+        Shape.Key("listen", .listenAddress, "Where it listens.", standard: "127.0.0.1:8080"),
+        Shape.Key(
+            "threads",
+            .integer(0...256),
+            "Event loops; 0 means one per core.",
+            standard: "0"
+        ),
+        Shape.Key(
+            "trusted_proxies",
+            .list(.network),
+            "Networks whose X-Forwarded-For is believed.",
+            standard: "[]"
+        ),
+        Shape.Key(
+            "credential_key",
+            .secret,
+            "Key under which credentials are hashed; the same on all gateways of a deployment.",
+            standard: "a random key in the data directory"
+        ),
+        Shape.Key(
+            "client_ip",
+            .choice(ClientIPPolicy.allCases.map(\.rawValue)),
+            "How much of a client's address is recorded.",
+            standard: "full"
+        ),
+        Shape.Key("query", .boolean, "Whether query strings are recorded.", standard: "false"),
+        Shape.Key("limits", limits, "Sizes beyond which a request is refused."),
+        Shape.Key("timeouts", timeouts, "Times after which the gateway gives up."),
+        Shape.Key("apis", .list(api), "The APIs."),
+        Shape.Key("keys", .list(key), "API keys."),
+    ])
+
+    private static let limits = Shape.map([
+        Shape.Key(
+            "header_bytes",
+            .bytes(1_024...(1 << 20)),
+            "Request line and header fields together.",
+            standard: "64KiB"
+        ),
+        Shape.Key(
+            "body_bytes",
+            .bytes(0...(1 << 40)),
+            "Request body.",
+            standard: "64MiB"
+        ),
+        Shape.Key(
+            "connections",
+            .integer(1...1_000_000),
+            "Client connections at once.",
+            standard: "10000"
+        ),
+    ])
+
+    private static let timeouts = Shape.map([
+        Shape.Key("connect", wait, "Connecting to an upstream.", standard: "3s"),
+        Shape.Key("upstream", wait, "Waiting for the upstream's next bytes.", standard: "30s"),
+        Shape.Key("request", wait, "Waiting for the rest of a request.", standard: "30s"),
+        Shape.Key("idle", wait, "Keeping a silent client connection.", standard: "75s"),
+        Shape.Key("drain", wait, "Letting requests finish after a stop signal.", standard: "10s"),
+    ])
+
+    private static let wait = Shape.duration(.milliseconds(10)...second * 3_600)
+
+    private static let api = Shape.map([
+        Shape.Key("id", .name, "Name in records and queries.", isRequired: true),
+        Shape.Key("org", .name, "Organisation that owns it.", isRequired: true),
+        Shape.Key("version", .name, "Version written to records."),
+        Shape.Key(
+            "listen_path",
+            .listenPath,
+            "Path prefix that selects this API.",
+            isRequired: true
+        ),
+        Shape.Key(
+            "strip_listen_path",
+            .boolean,
+            "Whether the prefix is taken off before forwarding.",
+            standard: "false"
+        ),
+        Shape.Key(
+            "upstreams",
+            .list(.upstream),
+            "Servers that requests go to in turn: http://host:port, or builtin:demo.",
+            isRequired: true
+        ),
+        Shape.Key(
+            "auth",
+            .map([
+                Shape.Key(
+                    "mode",
+                    .choice(["none", "key", "jwt"]),
+                    "How callers show who they are.",
+                    standard: "none"
+                ),
+                Shape.Key(
+                    "header",
+                    .headerName,
+                    "Header field that carries the key.",
+                    standard: "X-Api-Key"
+                ),
+            ]),
+            "Authentication."
+        ),
+        Shape.Key(
+            "routes",
+            .list(.route),
+            "Route templates that requests are counted under.",
+            standard: "[]"
+        ),
+        Shape.Key(
+            "rate_limit",
+            .map([
+                Shape.Key("requests", .integer(1...1_000_000_000), "Requests allowed."),
+                Shape.Key("per", .duration(second...second * 86_400), "In this time."),
+            ]),
+            "Requests allowed per time."
+        ),
+    ])
+
+    private static let key = Shape.map([
+        Shape.Key("id", .name, "Name of the key.", isRequired: true),
+        Shape.Key("secret", .secret, "What the caller sends.", isRequired: true),
+        Shape.Key("org", .name, "Organisation whose APIs accept it; all if absent."),
+        Shape.Key("application", .name, "Application that uses it."),
+        Shape.Key("developer", .name, "Developer who uses it."),
+        Shape.Key("plan", .name, "Plan it belongs to."),
+    ])
+
+    private static let pump = Shape.map([
+        Shape.Key(
+            "sinks",
+            .list(
+                .map([
+                    Shape.Key("name", .name, "Name of the sink.", isRequired: true),
+                    Shape.Key("type", .name, "Kind of the sink.", isRequired: true),
+                    Shape.Key("path", .text, "Directory of a file sink."),
+                    Shape.Key("format", .choice(["ndjson", "protobuf"]), "Format of its files."),
+                    Shape.Key("compress", .choice(["none", "gzip"]), "Compression of its files."),
+                    Shape.Key("filter", .list(.text), "Records to leave out."),
+                    Shape.Key("sample", .text, "Share of records to deliver."),
+                ])
+            ),
+            "Where records go besides the rollups."
+        )
+    ])
+
+    private static let rollup = Shape.map([
+        Shape.Key("name", .name, "Name of the rollup.", isRequired: true),
+        Shape.Key("dimensions", .list(.name), "What it groups by.", isRequired: true),
+        Shape.Key("tiers", .list(.choice(["1m", "15m", "1d"])), "Bucket sizes kept."),
+    ])
+
+    private static let aggregator = Shape.map([
+        Shape.Key(
+            "flush_interval",
+            .duration(.milliseconds(10)...second * 60),
+            "Longest time between two folds while records arrive.",
+            standard: "250ms"
+        ),
+        Shape.Key(
+            "flush_records",
+            .integer(1...10_000_000),
+            "Records after which a fold does not wait for the interval.",
+            standard: "100000"
+        ),
+        Shape.Key(
+            "compact_interval",
+            .duration(.milliseconds(100)...second * 3_600),
+            "Time between two runs of the compactor.",
+            standard: "5s"
+        ),
+        Shape.Key(
+            "keys_max",
+            .integer(1...100_000_000),
+            "Most keys of one bucket; the others are merged into __other__.",
+            standard: "100000"
+        ),
+    ])
+
+    private static let serve = Shape.map([
+        Shape.Key("listen", .listenAddress, "Where it listens.", standard: "127.0.0.1:8090")
+    ])
+}
+
+/// What the schema knows but this version does not do: the one table.
+enum Unsupported {
+    /// The words that every such message contains.
+    static let phrase = "not supported by this version"
+
+    /// Paths of keys that may not be given at all, with what to do instead; `[]` is any element.
+    static let keys: [(path: String, instead: String)] = [
+        ("kafka", "leave it out: records go through the local event log"),
+        ("pump", "leave it out: the event log and the rollups are the only destinations"),
+        ("rollups", "leave it out: the built-in rollups `api` and `consumer` are kept"),
+        ("gateway.apis[].rate_limit", "leave it out, and limit in the upstream"),
+    ]
+
+    /// Values that may not be given, by the path of their key.
+    static let values: [(path: String, value: String, instead: String)] = [
+        ("transport", "kafka", "write local"),
+        ("gateway.apis[].auth.mode", "jwt", "write key or none"),
+    ]
+
+    /// librdkafka properties that Sluice sets itself, because other values lose data.
+    static let fixedKafkaProperties: Set<String> = [
+        "auto.offset.reset", "enable.auto.commit", "message.timeout.ms", "acks",
+        "request.required.acks", "delivery.timeout.ms", "enable.idempotence", "partitioner",
+        "topic.auto.offset.reset",
+    ]
+}
