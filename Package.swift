@@ -102,6 +102,7 @@ let package = Package(
                 "Records", "Rollups", "Postgres", "Telemetry", logging, crypto, lifecycle,
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
             ]),
 
         // Traffic for demonstrations and measurements: clients, an upstream, records by the million.

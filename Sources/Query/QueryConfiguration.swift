@@ -9,6 +9,9 @@ package struct QueryConfiguration: Sendable {
     /// libpq connection string of the database that holds the rollups.
     package var postgresURI: String
 
+    /// Connections from clients at once; further ones wait to be accepted. Chosen.
+    package var connectionsMax = 1_024
+
     /// Connections to the database, hence queries that run at once; chosen: enough for a dashboard.
     package var poolSize = 4
 

@@ -1,16 +1,21 @@
+import Hummingbird
+import HummingbirdCore
 package import Logging
+import NIOCore
 import ServiceLifecycle
 package import Telemetry
 
 /// The HTTP server of the query API: `/v1/usage` and what belongs to it.
 ///
 /// Owner: the service group. `run()` returns after a graceful shutdown has let the requests in
-/// flight finish.
+/// flight finish, each of which the statement timeout bounds.
 package final class QueryServer: Service {
+    /// How long a connection may be idle before it is closed; chosen: longer than a proxy's minute.
+    private static let idleSeconds: Int64 = 75
+
     private let configuration: QueryConfiguration
-    private let metrics: MetricsRegistry
+    private let api: QueryAPI
     private let logger: Logger
-    private let now: @Sendable () -> Int64
     private let onListening: @Sendable (_ host: String, _ port: Int) -> Void
 
     /// A server that listens once `run()` is called.
@@ -29,14 +34,80 @@ package final class QueryServer: Service {
         onListening: @escaping @Sendable (_ host: String, _ port: Int) -> Void = { _, _ in }
     ) {
         self.configuration = configuration
-        self.metrics = metrics
         self.logger = logger
-        self.now = now
         self.onListening = onListening
+        api = QueryAPI(configuration, metrics: metrics, logger: logger, now: now)
     }
 
-    /// Serves until graceful shutdown or cancellation.
+    /// Serves until graceful shutdown or cancellation; throws if the address cannot be listened on.
     package func run() async throws {
-        try await gracefulShutdown()
+        let (host, onListening) = (configuration.host, onListening)
+        // The library logs every request at lower levels than ours; failures reach us as replies.
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .warning)
+        let application = Application(
+            responder: Responder(api: api, bodyBytesMax: configuration.bodyBytesMax),
+            server: .http1(
+                configuration: HTTP1Channel.Configuration(idleTimeout: .seconds(Self.idleSeconds))),
+            configuration: ApplicationConfiguration(
+                address: .hostname(host, port: configuration.port),
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    configuration.connectionsMax)),
+            onServerRunning: { channel in
+                onListening(host, channel.localAddress?.port ?? 0)
+            },
+            logger: quiet)
+        do {
+            try await application.run()
+        } catch {
+            await api.database.close()
+            throw error
+        }
+        await api.database.close()
+    }
+}
+
+/// Carries requests and answers between the HTTP library and the endpoints.
+private struct Responder: HTTPResponder {
+    typealias Context = BasicRequestContext
+    typealias Field = HTTPFields.Element
+
+    let api: QueryAPI
+    let bodyBytesMax: Int
+
+    func respond(to request: Request, context: BasicRequestContext) async throws -> Response {
+        let body = request.body
+        let bodyBytesMax = bodyBytesMax
+        let target = request.head.path ?? ""
+        let halves = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let reply = await api.respond(
+            APIRequest(
+                request.method.rawValue,
+                halves.first.map(String.init) ?? "",
+                query: halves.count > 1 ? String(halves[1]) : "",
+                authorization: request.headers[.authorization],
+                contentType: request.headers[.contentType]
+            ) { () async throws(Problem) in
+                do {
+                    return Array(try await body.collect(upTo: bodyBytesMax).readableBytesView)
+                } catch is NIOTooManyBytesError {
+                    throw Problem(.bodyTooLarge, "the body may have \(bodyBytesMax) bytes")
+                } catch {
+                    throw Problem(.invalidBody, "the body ended early; send it whole")
+                }
+            })
+        var headers = HTTPFields()
+        for (name, value) in reply.headers {
+            if let name = Field.Name(name) { headers.append(Field(name: name, value: value)) }
+        }
+        if request.method == .head {
+            headers[.contentLength] = String(reply.body.count)
+            return Response(
+                status: HTTPResponse.Status(code: reply.status), headers: headers,
+                body: ResponseBody())
+        }
+        return Response(
+            status: HTTPResponse.Status(code: reply.status), headers: headers,
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
     }
 }

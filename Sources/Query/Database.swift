@@ -1,0 +1,63 @@
+package import Logging
+package import Postgres
+
+/// The query API's access to PostgreSQL: bounded connections, and failures put into words.
+package struct Database: Sendable {
+    private let pool: PostgresPool
+    private let logger: Logger
+
+    /// A database with at most `poolSize` connections, made when first needed.
+    package init(_ configuration: QueryConfiguration, logger: Logger) {
+        let options = PostgresConnectionOptions(
+            applicationName: "sluice query",
+            connectTimeoutSeconds: 5,
+            statementTimeoutMilliseconds: configuration.statementTimeoutMilliseconds)
+        pool = PostgresPool(
+            configuration.postgresURI, size: configuration.poolSize,
+            waitersMax: configuration.poolWaitersMax, options: options
+        ) { connection in
+            // Compiling expressions takes longer than the short questions that we ask.
+            try connection.execute("SET jit = off")
+        }
+        self.logger = logger
+    }
+
+    /// Does `body`, which only reads, with a connection on that connection's thread; once more if
+    /// the connection turned out to be lost, as after a restart of the database.
+    ///
+    /// On cancellation while waiting for a connection nothing has been read.
+    package func read<T: Sendable>(
+        _ body: @Sendable (PostgresConnection) throws(QueryFailure) -> T
+    ) async throws(Problem) -> T {
+        do {
+            do {
+                return try await pool.run { connection in try body(connection) }
+            } catch QueryFailure.database(let error) where error.isConnectionLost {
+                return try await pool.run { connection in try body(connection) }
+            }
+        } catch {
+            throw problem(error)
+        }
+    }
+
+    /// Closes idle connections.
+    package func close() async { await pool.close() }
+
+    private func problem(_ error: any Error) -> Problem {
+        let failure: QueryFailure
+        switch error {
+        case let known as QueryFailure: failure = known
+        case let known as PostgresError: failure = .database(known)
+        case is CancellationError: return Problem(.unavailable, "the server is shutting down")
+        default:
+            logger.error("question failed", metadata: ["error": "\(error)"])
+            return Problem(.internalError, "something failed here; the server's log says what")
+        }
+        let problem = failure.problem
+        if case .database(let cause) = failure, problem.kind.status >= 500 {
+            let level: Logger.Level = problem.kind == .internalError ? .error : .warning
+            logger.log(level: level, "question failed", metadata: ["error": "\(cause)"])
+        }
+        return problem
+    }
+}

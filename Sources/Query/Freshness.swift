@@ -1,0 +1,55 @@
+package import Postgres
+
+/// How current the rollups are, and which generation of them is active; read with each question.
+package struct Freshness: Equatable, Sendable {
+    /// The active generation.
+    package var generation: Int64
+
+    /// Since when the rollup asked for is complete, microseconds since the Unix epoch.
+    package var completeSince: Int64?
+
+    /// Up to when all open logs are known to be counted; nil if no log was ever seen.
+    package var completeTo: Int64?
+
+    /// Whether any rollup has merged keys into `__other__`.
+    package var hasOther: Bool
+
+    /// Reads the state of `rollup` within the current transaction.
+    ///
+    /// A log is open until its end marker, until an operator retires it, or until 24 hours of
+    /// silence. With no open log, nothing is outstanding: complete up to now.
+    package init(rollup: String?, _ connection: PostgresConnection) throws(QueryFailure) {
+        let result: PostgresResult
+        do throws(PostgresError) {
+            result = try connection.query(
+                """
+                SELECT
+                  (SELECT id FROM sluice.generation WHERE state = 'active'),
+                  (SELECT complete_since FROM sluice.rollup WHERE name = $1::text),
+                  CASE WHEN count(*) = 0 THEN NULL
+                    ELSE coalesce(min(known) FILTER (WHERE is_open), now()) END,
+                  EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
+                    AND name IN ('api', 'version', 'route', 'method', 'outcome', 'region',
+                      'application', 'key', 'plan', 'status_class', 'org'))
+                FROM (
+                  SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known,
+                    ended_at IS NULL AND end_offset IS NULL AND retired_at IS NULL
+                      AND greatest(heartbeat_at, last_folded_at) > now() - interval '24 hours'
+                      AS is_open
+                  FROM sluice.log
+                ) l
+                """,
+                [rollup.map { .text($0) } ?? .null])
+        } catch { throw .database(error) }
+        guard result.rowCount == 1, let generation = result.int(0, 0) else {
+            throw .problem(
+                Problem(.unavailable, "the database has no active generation; run sluice migrate"))
+        }
+        self.generation = generation
+        completeSince = result.timestamp(0, 1)
+        completeTo = result.timestamp(0, 2)
+        hasOther = result.bool(0, 3) ?? true
+    }
+
+    private static let other = "__other__"
+}

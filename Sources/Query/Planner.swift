@@ -1,0 +1,193 @@
+package import Rollups
+
+/// How a question is answered: from which rollup, which spans of which tiers, into which buckets.
+package struct Plan: Sendable {
+    /// A span of time read from one tier; both ends are multiples of the tier.
+    package struct Span: Equatable, Sendable {
+        /// Which tier.
+        package var tier: Tier
+        /// Start, microseconds since the Unix epoch.
+        package var from: Int64
+        /// End, exclusive.
+        package var to: Int64
+    }
+
+    /// The rollup that is read.
+    package var rollup: RollupDefinition
+
+    /// Start of the range after rounding outward, microseconds since the Unix epoch.
+    package var from: Int64
+
+    /// End of the range after rounding outward, exclusive.
+    package var to: Int64
+
+    /// Width of the buckets; `auto` has been decided.
+    package var granularity: Granularity
+
+    /// The zone that buckets follow.
+    package var zone: Zone
+
+    /// The buckets; empty for `total`.
+    package var buckets: TimeBuckets
+
+    /// What is read, in order of time, without gaps or overlaps from `from` to `to`.
+    package var spans: [Span]
+}
+
+/// Chooses the cheapest way that answers a question exactly.
+package struct Planner: Sendable {
+    /// Rollups from the smallest to the largest.
+    package var rollups: [RollupDefinition]
+
+    /// Most buckets that `auto` gives; the contract's number.
+    static let automaticBucketsMax = 300
+
+    /// A planner over `rollups`, smallest first.
+    package init(rollups: [RollupDefinition] = RollupDefinition.builtIn) {
+        self.rollups = rollups
+    }
+
+    /// The plan for `request`, to which the caller has added the filters that the token forces.
+    package func plan(_ request: UsageRequest) throws(Problem) -> Plan {
+        let rollup = try rollup(for: request)
+        let finest = rollup.finestTier.microseconds
+        let from = CivilTime.floor(request.from, to: finest)
+        let to = CivilTime.ceiling(request.to, to: finest)
+        let seconds = (from: from / 1_000_000, to: to / 1_000_000)
+        guard let zone = Zone(request.zoneName, from: seconds.from, to: seconds.to) else {
+            throw .invalid("tz", "\"\(request.zoneName)\" is not an IANA time zone")
+        }
+        let granularity: Granularity
+        let buckets: TimeBuckets
+        if let wanted = request.granularity {
+            guard
+                let made = TimeBuckets(wanted, from: seconds.from, to: seconds.to, zone: zone)
+            else {
+                throw Problem(
+                    .tooCostly,
+                    "the range has more than \(TimeBuckets.countMax) buckets of \(wanted.rawValue); "
+                        + "take a coarser granularity or a shorter range",
+                    parameter: "granularity")
+            }
+            (granularity, buckets) = (wanted, made)
+        } else {
+            (granularity, buckets) = Self.automatic(rollup, seconds.from, seconds.to, zone)
+        }
+        return Plan(
+            rollup: rollup, from: from, to: to, granularity: granularity, zone: zone,
+            buckets: buckets, spans: Self.spans(rollup, from, to, buckets))
+    }
+
+    /// The smallest rollup that has the dimensions, the measures and a tier fine enough.
+    private func rollup(for request: UsageRequest) throws(Problem) -> RollupDefinition {
+        var needed = request.groupBy
+        for filter in request.filters where !needed.contains(filter.dimension) {
+            needed.append(filter.dimension)
+        }
+        let fitting = rollups.filter { rollup in
+            needed.allSatisfy(rollup.covers)
+                && (!request.metrics.contains(.uniqueKeys) || rollup.canCountKeys)
+        }
+        guard let first = fitting.first else { throw Self.refusal(needed, request.metrics) }
+        guard let granularity = request.granularity else { return first }
+        let tierMax = granularity.finestSecondsNeeded * 1_000_000
+        if let found = fitting.first(where: { $0.finestTier.microseconds <= tierMax }) {
+            return found
+        }
+        throw Problem(
+            .notCovered,
+            "rollup \(first.name) has no tier finer than \(first.finestTier.rawValue); ask for "
+                + "granularity \(first.finestTier.rawValue) or coarser, or define a rollup with "
+                + "tier 1m and dimensions \(Self.list(needed))",
+            parameter: "granularity")
+    }
+
+    /// Says which definition would cover `needed`.
+    private static func refusal(_ needed: [Dimension], _ metrics: [Metric]) -> Problem {
+        var wanted = needed
+        if metrics.contains(.uniqueKeys), !wanted.contains(.key) { wanted.append(.key) }
+        let name = "by-" + wanted.map(\.name).joined(separator: "-")
+        return Problem(
+            .notCovered,
+            "no rollup has the dimensions \(list(needed)); drop some of them, or define one in the "
+                + "configuration: rollups: [{ name: \(name), dimensions: \(list(wanted)) }]",
+            parameter: "group_by")
+    }
+
+    private static func list(_ dimensions: [Dimension]) -> String {
+        "[" + dimensions.map(\.name).joined(separator: ", ") + "]"
+    }
+
+    /// The finest granularity with at most 300 buckets that the rollup's tiers cover.
+    private static func automatic(
+        _ rollup: RollupDefinition,
+        _ from: Int64,
+        _ to: Int64,
+        _ zone: Zone
+    ) -> (Granularity, TimeBuckets) {
+        for granularity in Granularity.allCases
+        where granularity.finestSecondsNeeded * 1_000_000 >= rollup.finestTier.microseconds {
+            if let buckets = TimeBuckets(
+                granularity, from: from, to: to, zone: zone, countMax: automaticBucketsMax)
+            {
+                return (granularity, buckets)
+            }
+        }
+        return (.total, TimeBuckets.none)
+    }
+
+    /// Covers the range with the coarsest tiers whose buckets lie wholly within one bucket of the
+    /// answer each: coarse in the middle, finer towards ragged ends.
+    static func spans(
+        _ rollup: RollupDefinition,
+        _ from: Int64,
+        _ to: Int64,
+        _ buckets: TimeBuckets
+    ) -> [Plan.Span] {
+        let finest = rollup.finestTier
+        let coarseFirst = rollup.tiers.sorted { $0.microseconds > $1.microseconds }
+        let usable = coarseFirst.filter { tier in
+            tier == finest || buckets.boundariesAreMultiples(of: tier.microseconds / 1_000_000)
+        }
+        return cover(from, to, usable[...])
+    }
+
+    private static func cover(
+        _ from: Int64,
+        _ to: Int64,
+        _ tiers: ArraySlice<Tier>
+    ) -> [Plan.Span] {
+        guard let tier = tiers.first, from < to else { return [] }
+        let finer = tiers.dropFirst()
+        if finer.isEmpty { return [Plan.Span(tier: tier, from: from, to: to)] }
+        let start = CivilTime.ceiling(from, to: tier.microseconds)
+        let end = CivilTime.floor(to, to: tier.microseconds)
+        guard start < end else { return cover(from, to, finer) }
+        return cover(from, start, finer) + [Plan.Span(tier: tier, from: start, to: end)]
+            + cover(end, to, finer)
+    }
+}
+
+extension TimeBuckets {
+    /// No buckets: one total.
+    static let none = TimeBuckets(starts: [])
+
+    /// Buckets with given starts.
+    private init(starts: [Int64]) { self.starts = starts }
+
+    /// Whether every boundary within the range, thus all starts but the first, is a multiple.
+    func boundariesAreMultiples(of seconds: Int64) -> Bool {
+        starts.dropFirst().allSatisfy { $0 % seconds == 0 }
+    }
+}
+
+extension RollupDefinition {
+    /// Whether questions about `dimension` can be answered; a status class follows from the status.
+    package func covers(_ dimension: Dimension) -> Bool {
+        dimensions.contains(dimension)
+            || (dimension == .statusClass && dimensions.contains(.status))
+    }
+
+    /// Whether distinct keys can be counted: by a sketch, or because keys are a dimension.
+    package var canCountKeys: Bool { countsKeys || dimensions.contains(.key) }
+}

@@ -1,0 +1,88 @@
+import Postgres
+import Rollups
+
+extension QueryAPI {
+    /// What can be asked, within what `scope` may see.
+    func meta(_ scope: TokenScope) async throws(Problem) -> APIReply {
+        let state = try await database.read { connection throws(QueryFailure) in
+            try MetaState(connection)
+        }
+        let forced: [Dimension] =
+            switch scope {
+            case .admin: []
+            case .org: [.org]
+            case .application: [.org, .application]
+            }
+        let rollups = engine.planner.rollups.filter { forced.allSatisfy($0.covers) }
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("scope")
+        writer.beginObject()
+        writer.member("name", scope.name)
+        if let org = scope.org { writer.member("org", org) }
+        if let application = scope.application { writer.member("application", application) }
+        writer.endObject()
+        writer.member("now", CivilTime.utc(microseconds: now()))
+        writer.member("complete_to", state.completeTo.map { UsageWriter.lowerBound($0, "UTC") })
+        writer.member("time_zone_database", Zone.databaseVersion)
+        writeNames(rollups, &writer)
+        writer.key("rollups")
+        writer.beginArray()
+        for rollup in rollups {
+            writer.beginObject()
+            writer.member("name", rollup.name)
+            writer.member("dimensions", rollup.dimensions.map(\.name))
+            writer.member("tiers", rollup.tiers.map(\.rawValue))
+            let since = state.completeSince[rollup.name]
+            writer.member("complete_since", since.map { UsageWriter.upperBound($0, "UTC") })
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.endObject()
+        return APIReply("application/json", writer.utf8)
+    }
+
+    private func writeNames(_ rollups: [RollupDefinition], _ writer: inout JSONWriter) {
+        writer.member(
+            "dimensions",
+            Dimension.allCases.filter { dimension in rollups.contains { $0.covers(dimension) } }
+                .map(\.name))
+        writer.key("metrics")
+        writer.beginArray()
+        for metric in Metric.allCases {
+            writer.beginObject()
+            writer.member("name", metric.rawValue)
+            writer.member("unit", metric.unit)
+            writer.key("additive")
+            writer.value(metric.isAdditive)
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.member("granularities", Granularity.allCases.map(\.rawValue) + ["auto"])
+        writer.member("filter_operators", Filter.Operator.allCases.map(\.rawValue))
+        writer.member("formats", UsageRequest.Format.allCases.map(\.rawValue))
+        writer.member("parameters", UsageRequest.knownParameters)
+        writer.member("limit_default", .integer(Int64(UsageRequest.limitDefault)))
+        writer.member("limit_max", .integer(Int64(UsageRequest.limitMax)))
+    }
+}
+
+/// What `/v1/meta` reads from the database.
+private struct MetaState: Sendable {
+    /// Up to when everything is counted.
+    var completeTo: Int64?
+    /// Since when each rollup is complete.
+    var completeSince: [String: Int64] = [:]
+
+    init(_ connection: PostgresConnection) throws(QueryFailure) {
+        completeTo = try Freshness(rollup: nil, connection).completeTo
+        do throws(PostgresError) {
+            let result = try connection.query("SELECT name, complete_since FROM sluice.rollup")
+            for row in 0..<result.rowCount {
+                if let name = result.text(row, 0) {
+                    completeSince[name] = result.timestamp(row, 1)
+                }
+            }
+        } catch { throw .database(error) }
+    }
+}

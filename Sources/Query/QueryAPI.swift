@@ -1,0 +1,205 @@
+package import Logging
+package import Telemetry
+
+/// One request, free of the HTTP library.
+package struct APIRequest: Sendable {
+    /// Method in upper case.
+    package var method: String
+    /// Path without the query string.
+    package var path: String
+    /// Query string without the question mark.
+    package var query: String
+    /// Value of the `Authorization` header.
+    package var authorization: String?
+    /// Value of the `Content-Type` header.
+    package var contentType: String?
+    /// Reads the body up to the limit; called at most once.
+    package var body: @Sendable () async throws(Problem) -> [UInt8]
+
+    /// A request with a body that is there already.
+    package init(
+        _ method: String,
+        _ path: String,
+        query: String = "",
+        authorization: String? = nil,
+        contentType: String? = nil,
+        body: @escaping @Sendable () async throws(Problem) -> [UInt8] = { [] }
+    ) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.authorization = authorization
+        self.contentType = contentType
+        self.body = body
+    }
+}
+
+/// One answer, free of the HTTP library.
+package struct APIReply: Sendable {
+    /// Status code.
+    package var status: Int
+    /// Header fields besides those that every answer gets.
+    package var headers: [(name: String, value: String)]
+    /// The body.
+    package var body: [UInt8]
+
+    /// An answer of some media type.
+    init(_ mediaType: String, _ body: [UInt8]) {
+        status = 200
+        headers = [("Content-Type", mediaType)]
+        self.body = body
+    }
+
+    /// The answer that says `problem`.
+    init(_ problem: Problem, tokenWasSent: Bool) {
+        status = problem.kind.status
+        headers = [("Content-Type", "application/problem+json")]
+        switch problem.kind {
+        case .unauthorized:
+            let error = tokenWasSent ? ", error=\"invalid_token\"" : ""
+            headers.append(("WWW-Authenticate", "Bearer realm=\"sluice\"" + error))
+        case .unavailable: headers.append(("Retry-After", "1"))
+        case .methodNotAllowed: headers.append(("Allow", problem.allow ?? "GET"))
+        default: break
+        }
+        body = Array(problem.json.utf8)
+    }
+}
+
+/// The endpoints of the query API.
+package struct QueryAPI: Sendable {
+    /// Paths that are answered; the raw value is the path.
+    enum Endpoint: String, CaseIterable {
+        case usage = "/v1/usage"
+        case meta = "/v1/meta"
+        case ledger = "/v1/ledger"
+        case openAPI = "/openapi.yaml"
+        case metrics = "/metrics"
+        case alive = "/livez"
+        case ready = "/readyz"
+
+        /// Methods that the endpoint takes.
+        var methods: [String] { self == .usage ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"] }
+    }
+
+    let configuration: QueryConfiguration
+    let database: Database
+    let access: Access
+    let engine: UsageEngine
+    let metrics: MetricsRegistry
+    let now: @Sendable () -> Int64
+    private let statistics: RequestStatistics
+    private let readiness: Readiness
+
+    /// The endpoints over the database of `configuration`.
+    package init(
+        _ configuration: QueryConfiguration,
+        metrics: MetricsRegistry,
+        logger: Logger,
+        now: @escaping @Sendable () -> Int64
+    ) {
+        self.configuration = configuration
+        database = Database(configuration, logger: logger)
+        access = Access(configuration, database: database, now: now)
+        engine = UsageEngine()
+        self.metrics = metrics
+        self.now = now
+        statistics = RequestStatistics(metrics)
+        readiness = Readiness(database: database, now: now)
+    }
+
+    /// Answers one request; never fails, since failures are answers too.
+    package func respond(_ request: APIRequest) async -> APIReply {
+        let start = now()
+        let endpoint = Endpoint(rawValue: request.path)
+        var reply: APIReply
+        do throws(Problem) {
+            reply = try await answer(request, endpoint)
+        } catch {
+            reply = APIReply(error, tokenWasSent: request.authorization != nil)
+        }
+        // Answers depend on the token and on the moment.
+        reply.headers.append(("Cache-Control", "no-store"))
+        reply.headers.append(("X-Content-Type-Options", "nosniff"))
+        statistics.count(endpoint, status: reply.status, microseconds: now() - start)
+        return reply
+    }
+
+    private func answer(
+        _ request: APIRequest,
+        _ endpoint: Endpoint?
+    ) async throws(Problem) -> APIReply {
+        guard let endpoint else {
+            throw Problem(
+                .notFound, "there is nothing at this path; see /openapi.yaml",
+                known: Endpoint.allCases.map(\.rawValue))
+        }
+        guard endpoint.methods.contains(request.method) else {
+            var problem = Problem(.methodNotAllowed, "use one of the methods in Allow")
+            problem.allow = endpoint.methods.joined(separator: ", ")
+            throw problem
+        }
+        guard request.query.utf8.count <= configuration.queryBytesMax else {
+            throw Problem(
+                .queryTooLong,
+                "the query string may have \(configuration.queryBytesMax) bytes; send the same "
+                    + "fields as JSON with POST")
+        }
+        switch endpoint {
+        case .alive: return APIReply("application/json", Array(#"{"status":"alive"}"#.utf8))
+        case .ready:
+            try await readiness.check()
+            return APIReply("application/json", Array(#"{"status":"ready"}"#.utf8))
+        case .metrics:
+            return APIReply("text/plain; version=0.0.4; charset=utf-8", Array(metrics.render().utf8))
+        case .openAPI: return APIReply("application/yaml", Array(OpenAPI.document.utf8))
+        case .usage: return try await usage(request)
+        case .meta:
+            let scope = try await access.scope(authorization: request.authorization)
+            try refuseParameters(request)
+            return try await meta(scope)
+        case .ledger:
+            let scope = try await access.scope(authorization: request.authorization)
+            guard scope == .admin else {
+                throw Problem(.forbidden, "the ledger is for tokens of scope admin")
+            }
+            try refuseParameters(request)
+            return try await ledger()
+        }
+    }
+
+    private func usage(_ request: APIRequest) async throws(Problem) -> APIReply {
+        let scope = try await access.scope(authorization: request.authorization)
+        let parameters: UsageParameters
+        if request.method == "POST" {
+            guard request.query.isEmpty else {
+                throw Problem(.invalidBody, "send the fields in the JSON body, not in the URL")
+            }
+            try checkMediaType(request.contentType)
+            parameters = try UsageParameters(json: try await request.body())
+        } else {
+            parameters = try UsageParameters(query: request.query)
+        }
+        let question = try UsageRequest(parameters, now: now())
+        let engine = engine
+        let answer = try await database.read { connection throws(QueryFailure) in
+            try engine.answer(question, scope: scope, connection)
+        }
+        var reply = APIReply(UsageWriter.mediaType(question.format), UsageWriter.body(answer))
+        if answer.isTruncated { reply.headers.append(("Sluice-Truncated", "true")) }
+        return reply
+    }
+
+    private func checkMediaType(_ contentType: String?) throws(Problem) {
+        let essence = (contentType ?? "application/json").prefix { $0 != ";" }
+        guard essence.lowercased().filter({ $0 != " " }) == "application/json" else {
+            throw Problem(.unsupportedMediaType, "send Content-Type: application/json")
+        }
+    }
+
+    private func refuseParameters(_ request: APIRequest) throws(Problem) {
+        guard request.query.isEmpty else {
+            throw Problem(.unknownParameter, "\(request.path) takes no parameters; leave them out")
+        }
+    }
+}
