@@ -1,4 +1,5 @@
 import CLibpq
+import Glibc
 
 /// How a connection is made and kept.
 package struct PostgresConnectionOptions: Sendable {
@@ -73,7 +74,17 @@ package final class PostgresConnection {
     package var isAlive: Bool { unsafe handle.with { unsafe PQstatus($0) } == CONNECTION_OK }
 
     /// The process id of the server's backend for this connection.
-    package var backendProcessID: Int32 { unsafe handle.with { unsafe PQbackendPID($0) } }
+    package var backendPID: Int32 { unsafe handle.with { unsafe PQbackendPID($0) } }
+
+    /// Blocks until the server closes the connection or `milliseconds` have passed, and says whether
+    /// it was closed; for noticing the end of a server while nothing is asked of it.
+    package func waitForClose(milliseconds: Int32) -> Bool {
+        let descriptor = unsafe handle.with { unsafe PQsocket($0) }
+        guard descriptor >= 0 else { return true }
+        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        guard unsafe poll(&entry, 1, milliseconds) > 0 else { return false }
+        return unsafe handle.with { unsafe PQconsumeInput($0) } == 0 || !isAlive
+    }
 
     /// Whether a transaction is open, failed or not.
     package var isInTransaction: Bool {
