@@ -89,7 +89,8 @@ let package = Package(
             ] + nio),
         module("Importing", ["Records", "EventLog", "FileIO", crypto]),
         module("Postgres", ["CLibpq", "Threads"]),
-        module("EmbeddedPostgres", ["Postgres", logging]),
+        module("EmbeddedPostgres", ["Postgres", "FileIO", logging]),
+        module("PostgresTesting", ["Postgres", "EmbeddedPostgres", logging]),
         module(
             "Aggregator",
             [
@@ -122,6 +123,8 @@ let package = Package(
         ),
 
         // Tests. `TidyTests` checks style, import arrows and links.
+        tests("Postgres", ["PostgresTesting"]),
+        tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
         .testTarget(name: "TidyTests", swiftSettings: strict),
         tests("SluiceConfiguration", []),
         tests("LoadGeneration", ["FileIOTesting"]),

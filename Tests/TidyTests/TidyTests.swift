@@ -28,7 +28,7 @@ struct TidyTests {
         "Importing": ["Records", "EventLog", "FileIO"],
         "LoadGeneration": ["Records", "EventLog", "FileIO"],
         "Postgres": ["CLibpq", "Threads"],
-        "EmbeddedPostgres": ["Postgres"],
+        "EmbeddedPostgres": ["Postgres", "FileIO"],
         "PostgresTesting": ["Postgres", "EmbeddedPostgres"],
         "Aggregator": [
             "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry",
