@@ -1,6 +1,7 @@
 import Dispatch
 import FileIO
 import Foundation
+import Logging
 import Postgres
 
 extension EmbeddedCluster {
@@ -140,8 +141,10 @@ extension EmbeddedCluster {
         _ path: String, mode: Int, owner: ServerAccount?
     ) throws(EmbeddedPostgresError) {
         do {
-            if mkdir(path, mode_t(mode)) == 0 {
-                try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+            if !FileManager.default.fileExists(atPath: path) {
+                try FileManager.default.createDirectory(
+                    atPath: path, withIntermediateDirectories: false,
+                    attributes: [.posixPermissions: mode])
                 if let owner, owner.isSwitchNeeded { try giveAway(path, to: owner) }
                 return
             }
@@ -185,7 +188,13 @@ extension EmbeddedCluster {
         _ binaries: ServerBinaries, _ account: ServerAccount
     ) throws(EmbeddedPostgresError) {
         logger.info("embedded_postgres_initdb", metadata: ["data": "\(paths.cluster)"])
-        try? FileManager.default.removeItem(atPath: paths.cluster)
+        let leftovers = (try? FileManager.default.contentsOfDirectory(atPath: paths.cluster)) ?? []
+        guard leftovers.isEmpty else {
+            throw .fileSystem(
+                attempted: "create a cluster in", path: paths.cluster,
+                reason: "it holds other files (\(leftovers.sorted().prefix(3)))")
+        }
+        try? fileSystem.removeDirectory(paths.cluster)
         var lastFailure: EmbeddedPostgresError?
         // Code-point order in indexes, and upper and lower case of all of Unicode where the C
         // library has C.UTF-8.
