@@ -89,7 +89,7 @@ let package = Package(
             ] + nio),
         module("Importing", ["Records", "EventLog", "FileIO", crypto]),
         module("Postgres", ["CLibpq", "Threads"]),
-        module("EmbeddedPostgres", ["Postgres", "FileIO", logging]),
+        module("EmbeddedPostgres", ["Postgres", "FileIO", "Threads", logging]),
         module("PostgresTesting", ["Postgres", "EmbeddedPostgres", logging]),
         module(
             "Aggregator",

@@ -1,5 +1,5 @@
-import Dispatch
 import Foundation
+import Threads
 
 /// Runs another program to its end and keeps what it printed.
 ///
@@ -22,8 +22,8 @@ struct ExternalCommand {
     /// The environment of every program: fixed, so that locale and `PG…` variables of the
     /// caller do not change what the server does.
     static let environment = [
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LC_ALL": "C",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL=C",
     ]
 
     /// The command as a person would type it.
@@ -37,40 +37,28 @@ struct ExternalCommand {
             .appendingPathComponent("sluice-command-\(UUID().uuidString)")
         guard
             FileManager.default.createFile(
-                atPath: outputURL.path, contents: nil, attributes: [.posixPermissions: 0o600]),
-            let output = FileHandle(forWritingAtPath: outputURL.path)
+                atPath: outputURL.path, contents: nil, attributes: [.posixPermissions: 0o600])
         else {
             throw .fileSystem(
                 attempted: "create", path: outputURL.path, reason: "no output of a command fits")
         }
-        defer {
-            try? output.close()
-            try? FileManager.default.removeItem(at: outputURL)
-        }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: executable)
-        process.arguments = arguments
-        process.environment = Self.environment
-        // The caller's directory may be unreadable to the user that the program runs as.
-        process.currentDirectoryURL = URL(fileURLWithPath: "/")
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = output
-        process.standardError = output
-        let ended = DispatchSemaphore(value: 0)
-        process.terminationHandler = { _ in ended.signal() }
-        do {
-            try process.run()
+        defer { try? FileManager.default.removeItem(at: outputURL) }
+        do throws(ChildProcessError) {
+            let status = try ChildProcess.run(
+                executable, arguments, environment: Self.environment,
+                outputPath: outputURL.path, timeoutSeconds: timeoutSeconds)
+            return Outcome(status: status, output: Self.tail(ofFile: outputURL.path))
         } catch {
-            throw .commandFailed(
-                attempted: attempted, command: description, status: -1, output: "\(error)")
+            switch error {
+            case .notStarted(_, let errno):
+                throw .commandFailed(
+                    attempted: attempted, command: description, status: -1,
+                    output: "errno \(errno)")
+            case .timedOut(_, let seconds):
+                throw .commandTimedOut(
+                    attempted: attempted, command: description, seconds: seconds)
+            }
         }
-        if ended.wait(timeout: .now() + .seconds(timeoutSeconds)) == .timedOut {
-            process.terminate()
-            throw .commandTimedOut(
-                attempted: attempted, command: description, seconds: timeoutSeconds)
-        }
-        return Outcome(
-            status: process.terminationStatus, output: Self.tail(ofFile: outputURL.path))
     }
 
     /// Runs it and throws unless it ended with status 0; returns what it printed.

@@ -69,8 +69,8 @@ package enum TestCluster {
             atPath: directory, withIntermediateDirectories: true,
             attributes: [.posixPermissions: 0o700])
         let cluster = make(directory)
+        try Janitor.watch(directory)
         try cluster.startBlocking()
-        try Janitor.watch(cluster, directory)
         return cluster
     }
 
@@ -91,7 +91,7 @@ package enum Janitor {
 
     /// Starts a shell that waits for the end of this process, then kills the server and removes
     /// `directory`.
-    package static func watch(_ cluster: EmbeddedCluster, _ directory: String) throws {
+    package static func watch(_ directory: String) throws {
         let pipe = Pipe()
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")

@@ -28,7 +28,7 @@ struct TidyTests {
         "Importing": ["Records", "EventLog", "FileIO"],
         "LoadGeneration": ["Records", "EventLog", "FileIO"],
         "Postgres": ["CLibpq", "Threads"],
-        "EmbeddedPostgres": ["Postgres", "FileIO"],
+        "EmbeddedPostgres": ["Postgres", "FileIO", "Threads"],
         "PostgresTesting": ["Postgres", "EmbeddedPostgres"],
         "Aggregator": [
             "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry",

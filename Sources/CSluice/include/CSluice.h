@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "process.h"
+
 /* CRC32C (Castagnoli, reflected, as in RFC 3720), continuing from `crc`; start with 0.
    Uses SSE4.2 where the processor has it, a table elsewhere. */
 uint32_t sluice_crc32c(uint32_t crc, const void *bytes, size_t count);
