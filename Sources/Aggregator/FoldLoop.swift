@@ -1,0 +1,143 @@
+import EventLog
+import FileIO
+import Logging
+import Records
+import Rollups
+import Synchronization
+import Telemetry
+import Threads
+
+/// Collects batches on one thread while the batch before is written on another.
+final class FoldLoop: Sendable {
+    private let configuration: AggregatorConfiguration
+    private let time: any TimeSource
+    private let metrics: AggregatorMetrics
+    private let stop: StopSignal
+    private let transport: ThreadOwned<LocalTransport>
+    private let writer: ThreadOwned<FoldWriter>
+    /// Whether no batch is being written; set by the writer's thread.
+    private let isWriterIdle = Atomic<Bool>(true)
+
+    /// A loop that has not looked at anything.
+    init(
+        _ configuration: AggregatorConfiguration,
+        directory: LogDirectory,
+        time: any TimeSource,
+        metrics: AggregatorMetrics,
+        logger: Logger,
+        observer: FoldObserver?,
+        stop: StopSignal
+    ) throws(EventLogError) {
+        self.configuration = configuration
+        self.time = time
+        self.metrics = metrics
+        self.stop = stop
+        transport = ThreadOwned(
+            name: "fold-reader",
+            try LocalTransport(
+                configuration, directory: directory, time: time, metrics: metrics,
+                logger: logger, stop: stop))
+        writer = ThreadOwned(
+            name: "fold-writer",
+            FoldWriter(
+                configuration, policy: .yield, time: time, metrics: metrics, logger: logger,
+                observer: observer, stop: stop))
+    }
+
+    /// Folds until the signal to stop.
+    func run() async {
+        var generation = 0
+        var spare = [FoldOutput(RollupDefinition.builtIn), FoldOutput(RollupDefinition.builtIn)]
+        var pending: FoldJob?
+        while !stop.isStopping {
+            guard let known = await housekeep(generation) else { break }
+            if known != generation {
+                // What was collected was folded for another generation.
+                if generation != 0 { await transport.run { $0.distrust() } }
+                if let job = pending { spare.append(job.emptied) }
+                pending = nil
+                generation = known
+                continue
+            }
+            let output = spare.popLast() ?? FoldOutput(RollupDefinition.builtIn)
+            let next = FoldJob(batch: RetainedBatch(), output: output, generation: generation)
+            guard let job = pending else {
+                pending = await collect(next)
+                if let empty = pending, empty.batch.isEmpty {
+                    spare.append(empty.output)
+                    pending = nil
+                }
+                continue
+            }
+            isWriterIdle.store(false, ordering: .releasing)
+            async let written = write(job)
+            var collected = await collect(next)
+            let result = await written
+            spare.append(result.output)
+            if result.mustResync {
+                await transport.run { $0.distrust() }
+                spare.append(collected.emptied)
+                pending = nil
+                continue
+            }
+            let dropped = await transport.run { $0.apply(result) }
+            drop(dropped, from: &collected)
+            if collected.batch.isEmpty {
+                spare.append(collected.output)
+                pending = nil
+            } else {
+                pending = collected
+            }
+        }
+        await writer.run { $0.close() }
+    }
+
+    /// Asks the database about new logs and about those left to others, and stores checkpoints.
+    ///
+    /// - Returns: The active generation; nil when the aggregator stops.
+    private func housekeep(_ generation: Int) async -> Int? {
+        let due = await transport.run { transport in
+            transport.survey()
+            transport.storeCheckpoints()
+            return transport.dueForExamination
+        }
+        guard !due.isEmpty || generation == 0 else { return generation }
+        guard let state = await writer.run({ $0.load(due) }) else { return nil }
+        if generation == 0 || state.generation == generation {
+            await transport.run { $0.adopt(state, due) }
+        }
+        return state.generation
+    }
+
+    private func collect(_ job: FoldJob) async -> FoldJob {
+        await transport.run { transport in
+            var job = job
+            let started = transport.now
+            transport.collect(into: &job, giveUpAt: transport.nextExamination) {
+                isWriterIdle.load(ordering: .acquiring)
+            }
+            if !job.batch.isEmpty {
+                metrics.foldSeconds.record(
+                    microseconds: Int64((transport.now &- started) / 1_000))
+            }
+            return job
+        }
+    }
+
+    private func write(_ job: FoldJob) async -> FoldResult {
+        await writer.run { writer in
+            let result = writer.write(job)
+            isWriterIdle.store(true, ordering: .releasing)
+            return result
+        }
+    }
+
+    /// Takes logs out of a batch that has been folded already, and folds the rest again.
+    private func drop(_ logs: [LogID], from job: inout FoldJob) {
+        let affected = logs.filter { job.batch.slices[$0] != nil }
+        guard !affected.isEmpty else { return }
+        for log in affected { job.batch.remove(log) }
+        job.output.removeAll()
+        job.output.fold(job.batch, latest: configuration.latestCompletion(time))
+    }
+}

@@ -1,0 +1,165 @@
+import Postgres
+import Records
+
+/// The SQL of the fold.
+enum FoldStatements {
+    /// Makes rows of `source`, ascending; rows that are there already are left alone, unlocked.
+    static func insertSources(
+        _ logs: [LogID], _ generation: Int, on connection: PostgresConnection
+    ) throws(PostgresError) {
+        try connection.query(
+            """
+            INSERT INTO sluice.source (generation, log_id)
+            SELECT $1, log_id
+            FROM unnest($2::text[]::uuid[]) WITH ORDINALITY AS l (log_id, position)
+            ORDER BY position
+            ON CONFLICT DO NOTHING
+            """,
+            [.int(Int64(generation)), .textArray(logs.map(\.description))])
+    }
+
+    /// A table of the session; its rows go with the transaction.
+    static let makeDeadLetterStaging = """
+        CREATE TEMPORARY TABLE IF NOT EXISTS dead_letter_staging (
+            log_id uuid, "offset" bigint, reason text, detail text, record bytea
+        ) ON COMMIT DELETE ROWS
+        """
+
+    static let copyDeadLetters = """
+        COPY pg_temp.dead_letter_staging (log_id, "offset", reason, detail, record)
+        FROM STDIN (FORMAT binary)
+        """
+
+    static let insertDeadLetters = """
+        INSERT INTO sluice.dead_letter (log_id, "offset", reason, detail, record)
+        SELECT log_id, "offset", reason, detail, record
+        FROM pg_temp.dead_letter_staging
+        ORDER BY log_id, "offset"
+        ON CONFLICT DO NOTHING
+        """
+
+    static let updateLedger = """
+        INSERT INTO sluice.ledger AS l (
+            generation, log_id, hour, folded, dead_lettered, expired, damaged, filtered, sampled,
+            too_large, rejected)
+        SELECT $1, log_id, hour, folded, dead_lettered, expired, damaged, filtered, sampled,
+            too_large, rejected
+        FROM unnest(
+            $2::text[]::uuid[], $3::timestamptz[], $4::int8[], $5::int8[], $6::int8[], $7::int8[],
+            $8::int8[], $9::int8[], $10::int8[], $11::int8[])
+        AS n (log_id, hour, folded, dead_lettered, expired, damaged, filtered, sampled,
+            too_large, rejected)
+        ORDER BY log_id, hour
+        ON CONFLICT (generation, log_id, hour) DO UPDATE SET
+            folded = l.folded + excluded.folded,
+            dead_lettered = l.dead_lettered + excluded.dead_lettered,
+            expired = l.expired + excluded.expired,
+            damaged = l.damaged + excluded.damaged,
+            filtered = l.filtered + excluded.filtered,
+            sampled = l.sampled + excluded.sampled,
+            too_large = l.too_large + excluded.too_large,
+            rejected = l.rejected + excluded.rejected
+        """
+
+    static let updateRegistry = """
+        INSERT INTO sluice.log AS l (
+            log_id, node, region, predecessor, started_at, heartbeat_at, next_offset, end_offset,
+            ended_at)
+        SELECT log_id, node, region, predecessor,
+            'epoch'::timestamptz + started_at * interval '1 microsecond',
+            'epoch'::timestamptz + heartbeat_at * interval '1 microsecond',
+            next_offset, end_offset,
+            'epoch'::timestamptz + ended_at * interval '1 microsecond'
+        FROM unnest(
+            $1::text[]::uuid[], $2::text[], $3::text[], $4::text[]::uuid[], $5::text[]::int8[],
+            $6::text[]::int8[], $7::text[]::int8[], $8::text[]::int8[], $9::text[]::int8[])
+        AS n (log_id, node, region, predecessor, started_at, heartbeat_at, next_offset,
+            end_offset, ended_at)
+        ORDER BY log_id
+        ON CONFLICT (log_id) DO UPDATE SET
+            node = coalesce(excluded.node, l.node),
+            region = coalesce(excluded.region, l.region),
+            predecessor = coalesce(excluded.predecessor, l.predecessor),
+            started_at = coalesce(excluded.started_at, l.started_at),
+            heartbeat_at = greatest(l.heartbeat_at, excluded.heartbeat_at),
+            next_offset = greatest(l.next_offset, excluded.next_offset),
+            end_offset = coalesce(excluded.end_offset, l.end_offset),
+            ended_at = coalesce(l.ended_at, excluded.ended_at),
+            last_folded_at = now()
+        """
+
+    static let updateTransportOffsets = """
+        INSERT INTO sluice.transport_offset (cluster_id, topic, partition, next_offset)
+        SELECT cluster_id, topic, partition, next_offset
+        FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[])
+        AS n (cluster_id, topic, partition, next_offset)
+        ORDER BY cluster_id, topic, partition
+        ON CONFLICT (cluster_id, topic, partition) DO UPDATE SET
+            next_offset = excluded.next_offset
+        """
+
+    /// Locks above a sort are taken in the order of the sort.
+    static let lockSources = """
+        SELECT FROM sluice.source
+        WHERE generation = $1 AND log_id = ANY ($2::text[]::uuid[])
+        ORDER BY log_id
+        FOR NO KEY UPDATE
+        """
+
+    static let updateSources = """
+        UPDATE sluice.source s
+        SET folded = s.folded + n.offsets::int8multirange
+        FROM unnest($2::text[]::uuid[], $3::text[]) AS n (log_id, offsets)
+        WHERE s.generation = $1 AND s.log_id = n.log_id
+            AND NOT s.folded && n.offsets::int8multirange
+        RETURNING s.log_id, (SELECT count(*) FROM unnest(s.folded))
+        """
+
+    static let loadFolded = """
+        SELECT s.log_id, lower(r), upper(r)
+        FROM sluice.source s CROSS JOIN unnest(s.folded) AS r
+        WHERE s.generation = $1 AND s.log_id = ANY ($2::text[]::uuid[])
+        ORDER BY 1, 2
+        """
+
+    static let loadEnds = """
+        SELECT log_id, end_offset
+        FROM sluice.log
+        WHERE end_offset IS NOT NULL AND log_id = ANY ($1::text[]::uuid[])
+        """
+
+    static let activeGeneration = "SELECT id FROM sluice.generation WHERE state = 'active'"
+
+    /// What the database says about some logs, in one snapshot.
+    static func load(
+        _ logs: [LogID], on connection: PostgresConnection
+    ) throws(PostgresError) -> FoldedState {
+        try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
+            () throws(PostgresError) in
+            let active = try connection.query(activeGeneration)
+            guard active.rowCount == 1, let generation = active.int(0, 0) else {
+                throw PostgresError(
+                    sqlState: "55000", call: "FoldStatements.load",
+                    message: "no generation is active")
+            }
+            let names = PostgresValue.textArray(logs.map(\.description))
+            var state = FoldedState(generation: Int(generation), folded: [:], ends: [:])
+            let ranges = try connection.query(loadFolded, [.int(generation), names])
+            for row in 0..<ranges.rowCount {
+                guard let uuid = ranges.uuid(row, 0), let lower = ranges.int(row, 1),
+                    let upper = ranges.int(row, 2), lower >= 0, upper > lower
+                else { continue }
+                state.folded[LogID(high: uuid.high, low: uuid.low), default: OffsetRanges()]
+                    .insert(UInt64(lower)..<UInt64(upper))
+            }
+            let ends = try connection.query(loadEnds, [names])
+            for row in 0..<ends.rowCount {
+                guard let uuid = ends.uuid(row, 0), let end = ends.int(row, 1), end >= 0 else {
+                    continue
+                }
+                state.ends[LogID(high: uuid.high, low: uuid.low)] = UInt64(end)
+            }
+            return state
+        }
+    }
+}

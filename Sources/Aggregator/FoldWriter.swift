@@ -1,0 +1,316 @@
+import FileIO
+import Logging
+import Postgres
+import Records
+import Rollups
+import Telemetry
+
+/// A batch on its way to the database.
+struct FoldJob: Sendable {
+    var batch: RetainedBatch
+    var output: FoldOutput
+    var generation: Int
+
+    /// The output without content, so that its memory is used again.
+    var emptied: FoldOutput {
+        var output = output
+        output.removeAll()
+        return output
+    }
+}
+
+/// What became of a batch.
+struct FoldResult: Sendable {
+    /// The job's output, emptied, so that its memory is used again.
+    var output: FoldOutput
+    /// Offsets that are folded now, by this call or, found out later, by an earlier attempt.
+    var folded: [LogID: OffsetRanges] = [:]
+    /// Logs whose end has been recorded.
+    var ended: [LogID] = []
+    /// Logs that somebody else is folding, and what the database says is folded of them.
+    var yielded: [LogID: OffsetRanges] = [:]
+    /// Logs whose folded set has too many ranges, and how many.
+    var crowded: [LogID: Int] = [:]
+    /// Whether the connection or the generation was replaced: what is known of the database may
+    /// no longer be true.
+    var mustResync = false
+    /// Whether nothing was written because the aggregator stops or the generation changed.
+    var wasAbandoned = false
+}
+
+/// What the database says about some logs.
+struct FoldedState: Sendable {
+    var generation: Int
+    var folded: [LogID: OffsetRanges]
+    var ends: [LogID: UInt64]
+}
+
+/// Writes batches, one after the other, through a connection of its own. Every call blocks.
+///
+/// Owner: a `ThreadOwned`.
+final class FoldWriter {
+    /// What to do with the rest of a log when somebody else has folded part of a batch.
+    enum MissPolicy: Sendable {
+        /// Drop the duplicates and fold the rest: the others may never come back to it.
+        case keep
+        /// Drop the log: whoever folded the part will fold the rest.
+        case yield
+    }
+
+    private let configuration: AggregatorConfiguration
+    private let policy: MissPolicy
+    private let time: any TimeSource
+    private let metrics: AggregatorMetrics
+    private let logger: Logger
+    private let observer: FoldObserver?
+    private let stop: StopSignal
+    private var connection: PostgresConnection?
+    private var wasConnected = false
+    private var dimensions: DimensionCache
+    private var backoff: Backoff
+    private var random = SystemRandom()
+
+    /// A writer that connects when it is first used.
+    init(
+        _ configuration: AggregatorConfiguration,
+        policy: MissPolicy,
+        time: any TimeSource,
+        metrics: AggregatorMetrics,
+        logger: Logger,
+        observer: FoldObserver?,
+        stop: StopSignal
+    ) {
+        self.configuration = configuration
+        self.policy = policy
+        self.time = time
+        self.metrics = metrics
+        self.logger = logger
+        self.observer = observer
+        self.stop = stop
+        dimensions = DimensionCache(countMax: configuration.dimensionsCachedMax)
+        backoff = Backoff(first: .milliseconds(20), longest: configuration.retryDelayMax)
+    }
+
+    /// Writes a batch exactly once; returns when it is written, yielded or abandoned.
+    ///
+    /// Every failure takes the same path: roll back, reload what is folded, drop the duplicates
+    /// from the retained batch, fold again. There is no retry without a reload.
+    func write(_ job: FoldJob) -> FoldResult {
+        var job = job
+        var result = FoldResult(output: job.output)
+        result.output = FoldOutput([])
+        let started = time.monotonicNanoseconds()
+        var mustReload = false
+        var isInDoubt = false
+        while true {
+            if stop.isStopping {
+                result.wasAbandoned = true
+                break
+            }
+            do throws(FoldFailure) {
+                let connection = try connect(&result)
+                if mustReload {
+                    try reload(&job, &result, isInDoubt: isInDoubt, connection)
+                    mustReload = false
+                    isInDoubt = false
+                    if job.batch.isEmpty { break }
+                }
+                try attempt(job, &result, connection)
+                break
+            } catch {
+                mustReload = true
+                switch error {
+                case .generationChanged(let active):
+                    metrics.retried(.generation)
+                    logger.notice(
+                        "another generation is active",
+                        metadata: ["active": "\(active.map(String.init) ?? "none")"])
+                    result.mustResync = true
+                    result.wasAbandoned = true
+                case .miss(let logs):
+                    metrics.retried(.miss)
+                    logger.info(
+                        "offsets were folded by somebody else",
+                        metadata: ["logs": "\(logs.prefix(5))", "count": "\(logs.count)"])
+                case .inDoubt(let error):
+                    isInDoubt = true
+                    metrics.retried(.inDoubt)
+                    recover(from: error)
+                case .database(let error):
+                    metrics.retried(.database)
+                    recover(from: error)
+                }
+                if result.wasAbandoned { break }
+            }
+        }
+        metrics.commitSeconds.record(
+            microseconds: Int64((time.monotonicNanoseconds() &- started) / 1_000))
+        job.output.removeAll()
+        result.output = job.output
+        return result
+    }
+
+    /// What the database says about some logs; nil when the aggregator stops first.
+    func load(_ logs: [LogID]) -> FoldedState? {
+        while !stop.isStopping {
+            do throws(FoldFailure) {
+                var ignored = FoldResult(output: FoldOutput([]))
+                let connection = try connect(&ignored)
+                return try load(logs, connection)
+            } catch {
+                switch error {
+                case .database(let error), .inDoubt(let error): recover(from: error)
+                case .miss, .generationChanged: break
+                }
+            }
+        }
+        return nil
+    }
+
+    /// Closes the connection.
+    func close() { connection = nil }
+
+    // MARK: Parts of an attempt
+
+    private func attempt(
+        _ job: FoldJob, _ result: inout FoldResult, _ connection: PostgresConnection
+    ) throws(FoldFailure) {
+        let ids = try resolve(job.output.rollups, connection)
+        let transaction = FoldTransaction(
+            connection: connection, generation: job.generation, observer: observer)
+        let written = try transaction.write(job.batch, job.output, ids: ids)
+        backoff.reset()
+        for (log, offsets) in job.batch.wanted {
+            result.folded[log, default: OffsetRanges()].formUnion(offsets)
+        }
+        result.ended.append(contentsOf: job.batch.ended)
+        for (log, count) in written.rangeCounts where count > configuration.rangesPerLogMax {
+            result.crowded[log] = count
+        }
+        metrics.recordsFolded.add(UInt64(job.output.foldedCount))
+        metrics.rowsWritten.add(UInt64(written.rowCount))
+        metrics.parked(job.output.deadLetters)
+    }
+
+    /// The database's id of each value of each text dimension.
+    private func resolve(
+        _ rollups: FoldBatch, _ connection: PostgresConnection
+    ) throws(FoldFailure) -> [[Int32]] {
+        var values: [DimensionValue] = []
+        var counts: [Int] = []
+        for dimension in Dimension.allCases {
+            let count = rollups.valueCount(of: dimension)
+            counts.append(count)
+            for id in 1..<max(1, UInt32(count)) {
+                values.append(DimensionValue(dimension, rollups.value(id, of: dimension)))
+            }
+        }
+        do throws(PostgresError) {
+            let backend = connection.backendProcessID
+            let found = try dimensions.resolve(values, on: connection) {
+                () throws(PostgresError) in
+                if let error = observer?(.dimensions, backend) { throw error }
+            }
+            var ids: [[Int32]] = []
+            var next = 0
+            for count in counts {
+                let here = max(0, count - 1)
+                ids.append([0] + found[next..<(next + here)])
+                next += here
+            }
+            return ids
+        } catch {
+            // What was inserted may be lost with the connection; ask again.
+            dimensions.removeAll()
+            throw .database(error)
+        }
+    }
+
+    /// Reloads what is folded of the batch's logs and drops it from the batch.
+    private func reload(
+        _ job: inout FoldJob, _ result: inout FoldResult, isInDoubt: Bool,
+        _ connection: PostgresConnection
+    ) throws(FoldFailure) {
+        let state = try load(job.batch.logs, connection)
+        guard state.generation == job.generation else {
+            throw .generationChanged(state.generation)
+        }
+        for (log, wanted) in job.batch.wanted {
+            let done = state.folded[log] ?? OffsetRanges()
+            guard done.overlaps(wanted) else { continue }
+            if isInDoubt, done.isSuperset(of: wanted) {
+                // Our own commit, of which we never heard.
+                result.folded[log, default: OffsetRanges()].formUnion(wanted)
+                if job.batch.ended.contains(log) { result.ended.append(log) }
+                job.batch.remove(log)
+                continue
+            }
+            let before = job.batch.offsetCount
+            switch policy {
+            case .keep:
+                job.batch.dropDuplicates([log: done])
+                metrics.recordsDuplicate.add(before - job.batch.offsetCount)
+                result.folded[log, default: OffsetRanges()].formUnion(done)
+            case .yield:
+                job.batch.remove(log)
+                metrics.recordsDuplicate.add(before - job.batch.offsetCount)
+                metrics.logsYielded.add()
+                result.yielded[log] = done
+            }
+        }
+        job.output.removeAll()
+        job.output.fold(job.batch, latest: configuration.latestCompletion(time))
+    }
+
+    private func load(
+        _ logs: [LogID], _ connection: PostgresConnection
+    ) throws(FoldFailure) -> FoldedState {
+        do throws(PostgresError) {
+            return try FoldStatements.load(logs, on: connection)
+        } catch { throw .database(error) }
+    }
+
+    // MARK: The connection
+
+    /// The live connection, a new one if there is none.
+    private func connect(_ result: inout FoldResult) throws(FoldFailure) -> PostgresConnection {
+        if let connection, connection.isAlive { return connection }
+        connection = nil
+        // After a reconnect the database may be another one, restored from a backup.
+        dimensions.removeAll()
+        if wasConnected { result.mustResync = true }
+        do throws(PostgresError) {
+            let made = try PostgresConnection(
+                configuration.postgres, applicationName: "sluice-aggregator")
+            let idle = configuration.idleTransactionTimeout.milliseconds
+            try made.execute(
+                "SET idle_in_transaction_session_timeout = \(idle); SET jit = off")
+            connection = made
+            wasConnected = true
+            return made
+        } catch { throw .database(error) }
+    }
+
+    /// Waits before the next attempt.
+    private func recover(from error: PostgresError) {
+        if connection?.isAlive == false || error.isConnectionLost { connection = nil }
+        let delay = backoff.next(&random)
+        if error.isRetriable {
+            logger.notice(
+                "the database did not take a batch, trying again",
+                metadata: ["error": "\(error)", "delay": "\(delay)"])
+        } else {
+            logger.error(
+                "the database refuses a batch, trying again",
+                metadata: ["error": "\(error)", "delay": "\(delay)"])
+        }
+        stop.wait(delay) { time.monotonicNanoseconds() }
+    }
+}
+
+extension AggregatorConfiguration {
+    /// The latest completion time that is folded.
+    func latestCompletion(_ time: any TimeSource) -> Int64 {
+        time.wallMicroseconds() + futureTolerance.microseconds
+    }
+}

@@ -1,0 +1,62 @@
+import Postgres
+import Rollups
+
+/// The tables of one rollup in one generation, and their columns.
+struct RollupTable: Sendable {
+    let definition: RollupDefinition
+    let generation: Int
+
+    /// The key columns: bucket, then the dimensions.
+    var keyColumns: [String] { ["bucket"] + definition.dimensions.map(\.name) }
+
+    /// The measures, in the order of the SQL columns.
+    var measureColumns: [String] {
+        [
+            "requests", "client_errors", "server_errors", "aborted", "bytes_in", "bytes_out",
+            "latency_count", "latency_sum", "latency_min", "latency_max",
+            "upstream_count", "upstream_sum", "upstream_min", "upstream_max",
+            "latency_hist", "upstream_hist", "clients",
+        ] + (definition.countsKeys ? ["keys"] : [])
+    }
+
+    /// All columns, in the order in which they are copied.
+    var columns: [String] { keyColumns + measureColumns }
+
+    /// All columns as a list for SQL.
+    var columnList: String { columns.joined(separator: ", ") }
+
+    /// The schema of the generation.
+    var schema: String { "sluice_g\(generation)" }
+
+    /// The table that folds insert into.
+    var deltaTable: String { "\(schema).\(definition.name)_delta" }
+
+    /// The partitioned table of a tier.
+    func table(_ tier: Tier) -> String { "\(schema).\(definition.name)_\(tier.rawValue)" }
+
+    /// The `COPY` that appends rows to a table.
+    func copy(into table: String) -> String {
+        "COPY \(table) (\(columnList)) FROM STDIN (FORMAT binary)"
+    }
+}
+
+extension CopyWriter {
+    /// Writes the integer measures, in the order of the SQL columns.
+    @inline(__always)
+    mutating func counts(_ counts: Counts) {
+        int64(counts.requests)
+        int64(counts.clientErrors)
+        int64(counts.serverErrors)
+        int64(counts.aborted)
+        int64(counts.bytesIn)
+        int64(counts.bytesOut)
+        int64(counts.latency.count)
+        int64(counts.latency.sum)
+        int64(counts.latency.min)
+        int64(counts.latency.max)
+        int64(counts.upstream.count)
+        int64(counts.upstream.sum)
+        int64(counts.upstream.min)
+        int64(counts.upstream.max)
+    }
+}
