@@ -83,7 +83,7 @@ struct FoldTransaction {
 
     /// Tells the observer, who may fail the step.
     private func step(_ step: FoldStep) throws(PostgresError) {
-        if let error = observer?(step, connection.backendProcessID) { throw error }
+        if let error = observer?(step, connection.backendPID) { throw error }
     }
 
     /// Translates the errors of `body`.

@@ -206,7 +206,7 @@ final class FoldWriter {
             }
         }
         do throws(PostgresError) {
-            let backend = connection.backendProcessID
+            let backend = connection.backendPID
             let found = try dimensions.resolve(values, on: connection) {
                 () throws(PostgresError) in
                 if let error = observer?(.dimensions, backend) { throw error }

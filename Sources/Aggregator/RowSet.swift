@@ -1,0 +1,228 @@
+import Postgres
+import Records
+import Rollups
+
+/// Rollup rows in memory, measures side by side, that can be brought into order and merged.
+struct RowSet {
+    /// How many dimensions a key has.
+    let width: Int
+    /// How many histograms and sketches a row has: latency, upstream, clients and maybe keys.
+    let blobs: Int
+    /// The bucket of each row.
+    private(set) var buckets: [Int64] = []
+    /// The dimension ids of all rows, one row after the other.
+    private(set) var ids: [Int32] = []
+    /// The integer measures of each row.
+    private(set) var counts: [Counts] = []
+    /// The histograms and sketches of all rows, one after the other.
+    private var arena: [UInt8] = []
+    /// Where each histogram or sketch ends in the arena.
+    private var ends: [Int] = []
+
+    /// An empty set for rows of a rollup.
+    init(_ definition: RollupDefinition) {
+        width = definition.dimensions.count
+        blobs = definition.countsKeys ? 4 : 3
+    }
+
+    /// How many rows there are.
+    var count: Int { buckets.count }
+
+    /// Whether there are none.
+    var isEmpty: Bool { buckets.isEmpty }
+
+    /// The ids of a row.
+    func key(_ row: Int) -> ArraySlice<Int32> { ids[(row * width)..<((row + 1) * width)] }
+
+    /// Where a histogram or sketch of a row lies in the arena.
+    private func range(_ row: Int, _ blob: Int) -> Range<Int> {
+        let index = row * blobs + blob
+        return (index == 0 ? 0 : ends[index - 1])..<ends[index]
+    }
+
+    /// Lends the bytes of a histogram or sketch.
+    func withBlob<T, E: Error>(
+        _ row: Int, _ blob: Int, _ body: (Span<UInt8>) throws(E) -> T
+    ) throws(E) -> T {
+        try body(arena.span.extracting(range(row, blob)))
+    }
+
+    /// Appends the rows of a result whose columns are those of a rollup table.
+    mutating func append(_ result: PostgresResult) {
+        for row in 0..<result.rowCount {
+            buckets.append(result.timestamp(row, 0) ?? 0)
+            for place in 0..<width {
+                ids.append(Int32(truncatingIfNeeded: result.int(row, 1 + place) ?? 0))
+            }
+            var column = 1 + width
+            func next() -> Int64 {
+                defer { column += 1 }
+                return result.int(row, column) ?? 0
+            }
+            var sums = Counts()
+            sums.requests = next()
+            sums.clientErrors = next()
+            sums.serverErrors = next()
+            sums.aborted = next()
+            sums.bytesIn = next()
+            sums.bytesOut = next()
+            sums.latency = .init(count: next(), sum: next(), min: next(), max: next())
+            sums.upstream = .init(count: next(), sum: next(), min: next(), max: next())
+            counts.append(sums)
+            for blob in 0..<blobs {
+                result.withBytes(row, column + blob) { bytes in
+                    let octets = bytes.octets
+                    arena.append(addingCapacity: octets.count) { output in
+                        for index in octets.indices { output.append(octets[index]) }
+                    }
+                }
+                ends.append(arena.count)
+            }
+        }
+    }
+
+    /// Appends a row of another set, with another key if wanted.
+    mutating func append(
+        _ other: borrowing RowSet, _ row: Int, bucket: Int64? = nil, key: [Int32]? = nil
+    ) {
+        buckets.append(bucket ?? other.buckets[row])
+        ids.append(contentsOf: key?[...] ?? other.key(row))
+        counts.append(other.counts[row])
+        for blob in 0..<blobs {
+            let bytes = other.arena.span.extracting(other.range(row, blob))
+            arena.append(addingCapacity: bytes.count) { output in
+                for index in bytes.indices { output.append(bytes[index]) }
+            }
+            ends.append(arena.count)
+        }
+    }
+
+    /// Appends all rows of another set.
+    mutating func append(contentsOf other: borrowing RowSet) {
+        let base = arena.count
+        buckets.append(contentsOf: other.buckets)
+        ids.append(contentsOf: other.ids)
+        counts.append(contentsOf: other.counts)
+        arena.append(contentsOf: other.arena)
+        ends.reserveCapacity(ends.count + other.ends.count)
+        for end in other.ends { ends.append(base + end) }
+    }
+
+    /// Moves every row into the bucket of a coarser tier.
+    mutating func coarsen(to tier: Tier) {
+        for row in buckets.indices { buckets[row] = tier.bucket(of: buckets[row]) }
+    }
+
+    /// Whether a row's key comes before another's.
+    private func precedes(_ left: Int, _ right: Int) -> Bool {
+        if buckets[left] != buckets[right] { return buckets[left] < buckets[right] }
+        var a = left * width
+        var b = right * width
+        for _ in 0..<width {
+            if ids[a] != ids[b] { return ids[a] < ids[b] }
+            a += 1
+            b += 1
+        }
+        return false
+    }
+
+    /// Whether two rows have the same key.
+    private func isSame(_ left: Int, _ right: Int) -> Bool {
+        guard buckets[left] == buckets[right] else { return false }
+        var a = left * width
+        var b = right * width
+        for _ in 0..<width {
+            if ids[a] != ids[b] { return false }
+            a += 1
+            b += 1
+        }
+        return true
+    }
+
+    /// The rows ascending by key, those of equal keys merged into one.
+    func merged(_ definition: RollupDefinition) throws(MeasureError) -> RowSet {
+        let order = buckets.indices.sorted { precedes($0, $1) }
+        var result = RowSet(definition)
+        result.reserve(count, arena.count)
+        var accumulator = MeasureAccumulator()
+        var start = 0
+        while start < order.count {
+            var end = start + 1
+            while end < order.count, isSame(order[start], order[end]) { end += 1 }
+            if end == start + 1 {
+                result.append(self, order[start])
+            } else {
+                for index in start..<end { try add(order[index], to: &accumulator) }
+                result.append(accumulator, bucket: buckets[order[start]], key: key(order[start]))
+                accumulator.removeAll()
+            }
+            start = end
+        }
+        return result
+    }
+
+    /// Adds a row to an accumulator.
+    func add(
+        _ row: Int, to accumulator: inout MeasureAccumulator
+    ) throws(MeasureError) {
+        accumulator.merge(counts[row])
+        let bytes = arena.span
+        try accumulator.mergeLatency(bytes.extracting(range(row, 0)))
+        try accumulator.mergeUpstream(bytes.extracting(range(row, 1)))
+        try accumulator.mergeClients(bytes.extracting(range(row, 2)))
+        if blobs > 3 { try accumulator.mergeKeys(bytes.extracting(range(row, 3))) }
+    }
+
+    /// Appends what an accumulator holds.
+    mutating func append(
+        _ accumulator: MeasureAccumulator, bucket: Int64, key: ArraySlice<Int32>
+    ) {
+        buckets.append(bucket)
+        ids.append(contentsOf: key)
+        counts.append(accumulator.counts)
+        accumulator.latency.encode(into: &arena)
+        ends.append(arena.count)
+        accumulator.upstream.encode(into: &arena)
+        ends.append(arena.count)
+        accumulator.clients.encode(into: &arena)
+        ends.append(arena.count)
+        if blobs > 3 {
+            accumulator.keys.encode(into: &arena)
+            ends.append(arena.count)
+        }
+    }
+
+    private mutating func reserve(_ rows: Int, _ bytes: Int) {
+        buckets.reserveCapacity(rows)
+        ids.reserveCapacity(rows * width)
+        counts.reserveCapacity(rows)
+        ends.reserveCapacity(rows * blobs)
+        arena.reserveCapacity(bytes)
+    }
+}
+
+extension CopyWriter {
+    /// Writes some rows of a set.
+    mutating func rows(
+        _ set: borrowing RowSet, _ range: Range<Int>, columns: Int
+    ) throws(PostgresError) {
+        for row in range {
+            try self.row(columns: columns)
+            timestamp(set.buckets[row])
+            for place in (row * set.width)..<((row + 1) * set.width) { int32(set.ids[place]) }
+            counts(set.counts[row])
+            for blob in 0..<set.blobs {
+                set.withBlob(row, blob) { bytes in self.bytes(bytes) }
+            }
+        }
+    }
+
+    /// Writes the keys of some rows of a set.
+    mutating func keys(_ set: borrowing RowSet, _ range: Range<Int>) throws(PostgresError) {
+        for row in range {
+            try self.row(columns: 1 + set.width)
+            timestamp(set.buckets[row])
+            for place in (row * set.width)..<((row + 1) * set.width) { int32(set.ids[place]) }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import Aggregator
+import Foundation
+import Postgres
+import PostgresTesting
+import Testing
+
+@Suite("Migrator")
+struct MigratorTests {
+    @Test("the compiled migrations are the files in schemas, with their SHA-256")
+    func compiled() throws {
+        let root = URL(fileURLWithPath: #filePath)
+            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let folder = root.appendingPathComponent("schemas/postgres")
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+            .filter { $0.hasSuffix(".sql") }.sorted()
+        #expect(files.count == Migration.all.count)
+        for (file, migration) in zip(files, Migration.all) {
+            let text = try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
+            #expect(
+                migration.sql + "\n" == text, "run scripts/generate-migrations.sh after editing")
+            let number = String(repeating: "0", count: 4 - String(migration.version).count)
+                + String(migration.version)
+            #expect(file == "\(number)_\(migration.name).sql")
+        }
+    }
+
+    @Test("a fresh database gets all migrations once, and a second run has nothing to do")
+    func fresh() async throws {
+        try await TestDatabase.with { uri in
+            #expect(try await Migrator().migrate(uri) == Migration.all)
+            #expect(try await Migrator().migrate(uri).isEmpty)
+        }
+    }
+
+    @Test("processes that migrate at once apply each migration once")
+    func concurrent() async throws {
+        try await TestDatabase.with { uri in
+            let applied = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<8 {
+                    group.addTask { try await Migrator().migrate(uri).count }
+                }
+                return try await group.reduce(0, +)
+            }
+            #expect(applied == Migration.all.count)
+        }
+    }
+
+    @Test("a database that is newer than the binary is refused")
+    func newer() async throws {
+        try await TestDatabase.with { uri in
+            let future = Migration(
+                version: 9_000, name: "future", sha256: "00", sql: "CREATE TABLE sluice.t ()")
+            _ = try await Migrator(Migration.all + [future]).migrate(uri)
+            await #expect(
+                throws: MigrationError.databaseNewer(
+                    version: 9_000, known: Migration.all.last?.version ?? 0)
+            ) { try await Migrator().migrate(uri) }
+        }
+    }
+
+    @Test("an edited migration is refused")
+    func edited() async throws {
+        try await TestDatabase.with { uri in
+            _ = try await Migrator().migrate(uri)
+            let first = try #require(Migration.all.first)
+            let edited = Migration(
+                version: first.version, name: first.name, sha256: "00", sql: first.sql)
+            await #expect(
+                throws: MigrationError.edited(
+                    version: first.version, name: first.name, applied: first.sha256,
+                    compiled: "00")
+            ) { try await Migrator([edited] + Migration.all.dropFirst()).migrate(uri) }
+        }
+    }
+
+    @Test("a migration that fails leaves nothing behind")
+    func failing() async throws {
+        try await TestDatabase.with { uri in
+            let broken = Migration(
+                version: 9_000, name: "broken", sha256: "00",
+                sql: "CREATE TABLE sluice.half (); SELECT 1 / 0")
+            await #expect(throws: MigrationError.self) {
+                try await Migrator(Migration.all + [broken]).migrate(uri)
+            }
+            #expect(try await Migrator().migrate(uri).isEmpty)
+            let connection = try PostgresConnection(uri, applicationName: "tests")
+            let found = try connection.query("SELECT to_regclass('sluice.half') IS NULL")
+            #expect(found.bool(0, 0) == true)
+        }
+    }
+}
