@@ -36,6 +36,12 @@ let lifecycle: Target.Dependency = .product(
     name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 
+/// What the aggregator's tests drive it with, besides the aggregator.
+let aggregatorTests: [Target.Dependency] = [
+    "Records", "Rollups", "EventLog", "FileIO", "FileIOTesting", "Postgres", "PostgresTesting",
+    "Telemetry", "Threads", logging, lifecycle,
+]
+
 let package = Package(
     name: "sluice",
     products: [.executable(name: "sluice", targets: ["Sluice"])],
@@ -125,6 +131,7 @@ let package = Package(
         // Tests. `TidyTests` checks style, import arrows and links.
         tests("Postgres", ["PostgresTesting"]),
         tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
+        tests("Aggregator", aggregatorTests),
         .testTarget(name: "TidyTests", swiftSettings: strict),
         tests("SluiceConfiguration", []),
         tests("LoadGeneration", ["FileIOTesting"]),
