@@ -21,3 +21,15 @@ package enum Checksum {
         }
     }
 }
+
+extension Checksum {
+    /// The checksum of 64-bit words in their little-endian form.
+    package static func crc32c(words: Span<UInt64>) -> UInt32 {
+        var result: UInt32 = 0
+        for index in words.indices {
+            var word = words[index].littleEndian
+            result = unsafe sluice_crc32c(result, &word, 8)
+        }
+        return result
+    }
+}

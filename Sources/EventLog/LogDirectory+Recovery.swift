@@ -1,0 +1,183 @@
+internal import FileIO
+package import Records
+
+/// Recovery: logs whose writer is gone get an end.
+extension LogDirectory {
+    /// Seals every log whose writer is gone, and reports what was lost.
+    ///
+    /// Logs that are locked by a living process, and those that have ended, are left alone. Every
+    /// valid frame is kept; nothing is overwritten.
+    package func recover() throws(EventLogError) -> [RecoveryReport] {
+        var reports: [RecoveryReport] = []
+        try removeUnpublished()
+        for id in try logIDs() {
+            let path = LogPaths.mark(in: paths.log(id))
+            let lock = try io { () throws(FileIOError) in
+                try fileSystem.open(path, .openOrCreate)
+            }
+            defer { lock.close() }
+            guard try io({ () throws(FileIOError) in try lock.tryLock() }) else { continue }
+            if let report = try recover(id) {
+                reports.append(report)
+            }
+        }
+        return reports
+    }
+
+    /// Looks at a log as recovery would, changing nothing.
+    ///
+    /// - Returns: What is there and what is lost; `endOffset` is where recovery would end it.
+    package func inspect(_ id: LogID) throws(EventLogError) -> RecoveryReport {
+        let scan = try LogScan(logID: id, directory: paths.log(id), fileSystem: fileSystem)
+        let mark = try DurableMark.map(
+            LogPaths.mark(in: paths.log(id)), logID: id, fileSystem: fileSystem, writable: true)
+        return report(id, scan, durable: try durableOffset(id, scan, mark), movedAside: [])
+    }
+
+    /// Recovers one log whose lock is held; nil when there was nothing to do.
+    private func recover(_ id: LogID) throws(EventLogError) -> RecoveryReport? {
+        let directory = paths.log(id)
+        let mark = try DurableMark.map(
+            LogPaths.mark(in: directory), logID: id, fileSystem: fileSystem, writable: true)
+        if let value = mark.load(), value.isEnded, try isWhole(value, directory) { return nil }
+        let scan = try LogScan(logID: id, directory: directory, fileSystem: fileSystem)
+        let durable = try durableOffset(id, scan, mark)
+        if let end = scan.endOffset, let position = scan.endPosition {
+            // The end is there; only the mark was not.
+            publish(
+                MarkValue(
+                    durableOffset: end, segmentBase: position.segment, position: position.position,
+                    isEnded: true),
+                mark)
+            return nil
+        }
+        let end = max(scan.validEnd, durable)
+        let moved = try seal(id, scan, end: end, mark: mark)
+        return report(id, scan, durable: durable, movedAside: moved)
+    }
+
+    /// Everything below this offset had been synced, or a consumer has seen it.
+    private func durableOffset(
+        _ id: LogID, _ scan: LogScan, _ mark: DurableMark
+    ) throws(EventLogError) -> Offset {
+        let checkpoint = try CheckpointStore.highest(id, paths: paths, fileSystem: fileSystem)
+        let marked = mark.load()?.durableOffset ?? .zero
+        return max(max(marked, scan.highestMark), checkpoint)
+    }
+
+    /// Whether the end that a mark tells of is still in its place.
+    private func isWhole(_ value: MarkValue, _ directory: String) throws(EventLogError) -> Bool {
+        let path = LogPaths.segment(value.segmentBase, in: directory)
+        return try io { () throws(FileIOError) in
+            try fileSystem.status(path)?.size ?? 0 >= value.position
+        }
+    }
+
+    /// Describes a scan.
+    private func report(
+        _ id: LogID, _ scan: LogScan, durable: Offset, movedAside: [String]
+    ) -> RecoveryReport {
+        let end = scan.endOffset ?? max(scan.validEnd, durable)
+        return RecoveryReport(
+            log: id,
+            endOffset: end,
+            recordCount: scan.recordCount,
+            losses: scan.losses(durable: durable, end: end),
+            tornBytes: scan.endOffset == nil ? scan.tailBytes : 0,
+            isAtLeast: scan.endOffset == nil && scan.validEnd < durable,
+            movedAside: movedAside
+        )
+    }
+
+    /// Ends a log at an offset with a new segment that holds only an end frame.
+    ///
+    /// Crash story: (1) what is kept is synced, so that the mark will not lie; (2) files without
+    /// valid frames at or above the end are renamed, for one may have the name that is needed;
+    /// (3) the new segment is written and synced under another name; (4) renamed; (5) the directory
+    /// is synced; (6) the mark is stored. Killed before (4), the next recovery does it all again;
+    /// killed after, it finds the end frame.
+    private func seal(
+        _ id: LogID, _ scan: LogScan, end: Offset, mark: DurableMark
+    ) throws(EventLogError) -> [String] {
+        let directory = paths.log(id)
+        let known = scan.segments.last { $0.header != nil }?.header
+        let header = SegmentHeader(
+            logID: id, baseOffset: end, salt: randomSalt(), createdAt: time.wallMicroseconds(),
+            lane: known?.lane, predecessor: known?.predecessor, durableOffset: end,
+            node: known?.node ?? "", region: known?.region ?? "")
+        let frame = BatchBuilder.endFrame(
+            logID: id, endOffset: end, appendTime: header.createdAt, salt: header.salt)
+        let bytes = header.encoded() + frame
+        var moved: [String] = []
+        do throws(FileIOError) {
+            for segment in scan.segments {
+                let file = try fileSystem.open(segment.path, .readWrite)
+                defer { file.close() }
+                try file.sync()
+                // Gives back the space that was reserved beyond the end of the file.
+                try file.truncate(to: segment.byteCount)
+            }
+            for segment in scan.segments where segment.frameCount == 0 && segment.base >= end {
+                moved.append(try moveAside(segment.path))
+            }
+            let temporary = directory + "/seal.tmp"
+            let file = try fileSystem.open(temporary, .openOrCreate)
+            defer { file.close() }
+            try file.truncate(to: 0)
+            try file.write(bytes, at: 0)
+            try file.sync()
+            try fileSystem.rename(
+                temporary, to: LogPaths.segment(end, in: directory), replacing: false)
+            try? fileSystem.removeFile(directory + "/next.tmp")
+            try? fileSystem.removeFile(directory + "/rebuild.tmp")
+            try fileSystem.syncDirectory(directory)
+        } catch {
+            throw .io(error)
+        }
+        publish(
+            MarkValue(
+                durableOffset: end, segmentBase: end, position: UInt64(bytes.count),
+                isEnded: true),
+            mark)
+        return moved
+    }
+
+    /// Stores an end into both slots of a mark, so that one damaged slot cannot hide it.
+    private func publish(_ value: MarkValue, _ mark: DurableMark) {
+        mark.initialize()
+        mark.store(value)
+        mark.store(value)
+        bell.ringTopology()
+    }
+
+    /// Renames a file that is in the way to a name that is free.
+    private func moveAside(_ path: String) throws(FileIOError) -> String {
+        var target = path + ".torn"
+        var number = 1
+        while try fileSystem.exists(target) {
+            number += 1
+            target = "\(path).torn\(number)"
+        }
+        try fileSystem.rename(path, to: target, replacing: false)
+        return target
+    }
+
+    /// Removes directories of logs that were never published and that nobody is writing.
+    private func removeUnpublished() throws(EventLogError) {
+        let oldest = time.wallMicroseconds() - Self.unpublishedMicroseconds
+        do throws(FileIOError) {
+            for name in try fileSystem.list(paths.logs) where name.hasPrefix("tmp-") {
+                let path = paths.logs + "/" + name
+                guard let status = try fileSystem.status(path), status.modified < oldest else {
+                    continue
+                }
+                try fileSystem.removeTree(path)
+            }
+        } catch {
+            throw .io(error)
+        }
+    }
+
+    /// How long an unpublished log is left alone; chosen: a day, longer than any import.
+    private static let unpublishedMicroseconds: Int64 = 86_400_000_000
+}
