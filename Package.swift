@@ -85,7 +85,7 @@ let package = Package(
         module("FileIOTesting", ["FileIO"]),
 
         // Stages, in the order in which a record passes them.
-        module("EventLog", ["CSluice", "Records", "FileIO", "Threads"]),
+        module("EventLog", ["Records", "FileIO", "Threads"]),
         module("Gateway", ["Records", "EventLog", "FileIO", "Telemetry", logging, crypto, lifecycle] + nio),
         module(
             "LoadGeneration",
@@ -129,6 +129,9 @@ let package = Package(
         ),
 
         // Tests. `TidyTests` checks style, import arrows and links.
+        tests("Threads", []),
+        tests("FileIO", ["FileIOTesting"]),
+        tests("EventLog", ["FileIO", "FileIOTesting", "Records", "Threads"]),
         tests("Postgres", ["PostgresTesting"]),
         tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
         tests("Aggregator", aggregatorTests),
