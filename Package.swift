@@ -123,6 +123,8 @@ let package = Package(
                 "EmbeddedPostgres", "Aggregator", "Query", "SluiceConfiguration", "LoadGeneration",
                 "Telemetry", "Threads", logging, crypto, lifecycle,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ] + nio,
             swiftSettings: strict

@@ -80,33 +80,3 @@ package struct ConfigurationLoader {
         return sorted.map(\.element)
     }
 }
-
-extension GatewaySettings {
-    /// The API that is served when there is no configuration file: the first thing a reader tries.
-    mutating func addDemo() {
-        var orders = APISettings(
-            id: "orders",
-            org: "demo",
-            listenPath: "/orders/",
-            upstreams: [.builtInDemo]
-        )
-        orders.version = "v1"
-        orders.routes = [
-            RouteSettings(method: "GET", template: "/orders/{id}"),
-            RouteSettings(method: "GET", template: "/orders"),
-            RouteSettings(method: "POST", template: "/orders"),
-        ]
-        var users = APISettings(
-            id: "users",
-            org: "demo",
-            listenPath: "/users/",
-            upstreams: [.builtInDemo]
-        )
-        users.version = "v1"
-        users.routes = [
-            RouteSettings(method: "GET", template: "/users/{id}"),
-            RouteSettings(method: "GET", template: "/users/{id}/orders"),
-        ]
-        apis = [orders, users]
-    }
-}

@@ -190,9 +190,9 @@ enum ConfigurationSchema {
     private static let limits = Shape.map([
         Shape.Key(
             "header_bytes",
-            .bytes(1_024...(1 << 20)),
+            .bytes(1_024...(60 << 10)),
             "Request line and header fields together.",
-            standard: "64KiB"
+            standard: "32KiB"
         ),
         Shape.Key(
             "body_bytes",
@@ -210,7 +210,12 @@ enum ConfigurationSchema {
 
     private static let timeouts = Shape.map([
         Shape.Key("connect", wait, "Connecting to an upstream.", standard: "3s"),
-        Shape.Key("upstream", wait, "Waiting for the upstream's next bytes.", standard: "30s"),
+        Shape.Key(
+            "upstream",
+            wait,
+            "Waiting for the upstream's first or next bytes.",
+            standard: "30s"
+        ),
         Shape.Key("request", wait, "Waiting for the rest of a request.", standard: "30s"),
         Shape.Key("idle", wait, "Keeping a silent client connection.", standard: "75s"),
         Shape.Key("drain", wait, "Letting requests finish after a stop signal.", standard: "10s"),
@@ -318,18 +323,18 @@ enum ConfigurationSchema {
             "flush_records",
             .integer(1...10_000_000),
             "Records after which a fold does not wait for the interval.",
-            standard: "100000"
+            standard: "250000"
         ),
         Shape.Key(
             "compact_interval",
             .duration(.milliseconds(100)...second * 3_600),
             "Time between two runs of the compactor.",
-            standard: "5s"
+            standard: "2s"
         ),
         Shape.Key(
             "keys_max",
             .integer(1...100_000_000),
-            "Most keys of one bucket; the others are merged into __other__.",
+            "Most keys of a bucket and organisation; the rest is __other__.",
             standard: "100000"
         ),
     ])

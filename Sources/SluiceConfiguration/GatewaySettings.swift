@@ -47,7 +47,7 @@ package enum ClientIPPolicy: String, Equatable, Sendable, CaseIterable {
 /// Sizes beyond which a request is refused.
 package struct GatewayLimits: Equatable, Sendable {
     /// Request line and header fields together.
-    package var headerBytes = 64 << 10
+    package var headerBytes = 32 << 10
 
     /// Request body.
     package var bodyBytes = 64 << 20
@@ -64,7 +64,7 @@ package struct GatewayTimeouts: Equatable, Sendable {
     /// Connecting to an upstream.
     package var connect = Duration.seconds(3)
 
-    /// Waiting for the upstream's next bytes.
+    /// Waiting for the upstream's first or next bytes.
     package var upstream = Duration.seconds(30)
 
     /// Waiting for the rest of a request that has begun.

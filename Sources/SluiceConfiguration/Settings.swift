@@ -109,12 +109,12 @@ package struct AggregatorSettings: Equatable, Sendable {
     package var flushInterval = Duration.milliseconds(250)
 
     /// Records after which a fold is written without waiting for the interval.
-    package var flushRecords = 100_000
+    package var flushRecords = 250_000
 
     /// Time between two runs of the compactor.
-    package var compactInterval = Duration.seconds(5)
+    package var compactInterval = Duration.seconds(2)
 
-    /// Most keys of one bucket of a rollup; the others are merged into `__other__`.
+    /// Most keys of one bucket and organisation; the others are merged into `__other__`.
     package var keysMax = 100_000
 
     /// The defaults alone.

@@ -26,11 +26,12 @@ struct LoaderTests {
         let loaded = load(nil)
         #expect(loaded.problems.isEmpty)
         #expect(loaded.settings.node == "host-1")
-        #expect(loaded.settings.gateway.apis.map(\.id) == ["orders", "users"])
+        #expect(loaded.settings.gateway.apis.map(\.id) == ["orders", "catalog", "payments"])
         #expect(loaded.settings.gateway.apis[0].upstreams == [.builtInDemo])
         var plain = loaded.settings
         plain.node = Settings().node
         plain.gateway.apis = []
+        plain.gateway.keys = []
         #expect(plain == Settings())
     }
 

@@ -1,0 +1,58 @@
+import ArgumentParser
+import SluiceConfiguration
+
+/// `sluice check`.
+struct CheckCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check",
+        abstract: "Validate the configuration: every problem at once, with line numbers.",
+        discussion: """
+            EXAMPLES:
+              sluice check --config sluice.yaml
+              sluice check --format json
+            """
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Option(help: "Format of the list: table, json, csv or ndjson.")
+    var format = OutputFormat.table
+
+    mutating func run() async throws {
+        let (loaded, name) = try options.loadUnchecked()
+        if format == .table {
+            for note in loaded.notes { Terminal.output("note: \(note)\n") }
+            for problem in loaded.problems { Terminal.output("error: \(problem)\n") }
+            if loaded.problems.isEmpty {
+                let apis = loaded.settings.gateway.apis.count
+                let keys = loaded.settings.gateway.keys.count
+                Terminal.output("\(name): no problems; \(apis) APIs, \(keys) keys\n")
+            }
+        } else {
+            var table = Table(["severity", "file", "line", "column", "variable", "path", "message"])
+            table.rows += loaded.problems.map { Self.row("error", $0) }
+            table.rows += loaded.notes.map { Self.row("note", $0) }
+            Terminal.output(table.text(format))
+        }
+        guard loaded.problems.isEmpty else {
+            let count = loaded.problems.count
+            throw CommandFailure.usage(
+                "\(count) problem\(count == 1 ? "" : "s") in the configuration \(name)"
+            )
+        }
+    }
+
+    private static func row(_ severity: String, _ problem: ConfigurationProblem) -> [Cell] {
+        let tail: [Cell] = [.text(problem.path), .text(problem.message)]
+        switch problem.origin {
+        case .file(let name, let line, let column):
+            return [
+                .text(severity), .text(name), .integer(Int64(line)), .integer(Int64(column)), .none,
+            ] + tail
+        case .environment(let variable):
+            return [.text(severity), .none, .none, .none, .text(variable)] + tail
+        case .whole(let name):
+            return [.text(severity), .text(name), .none, .none, .none] + tail
+        }
+    }
+}

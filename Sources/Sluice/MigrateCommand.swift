@@ -1,0 +1,41 @@
+import Aggregator
+import ArgumentParser
+
+/// `sluice migrate`.
+struct MigrateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "migrate",
+        abstract: "Apply schema migrations to the database.",
+        discussion: """
+            Server commands do this by themselves; use it to migrate before a new version starts.
+
+            EXAMPLES:
+              sluice migrate --config sluice.yaml
+            """
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Option(help: "Format of the list: table, json, csv or ndjson.")
+    var format = OutputFormat.table
+
+    mutating func run() async throws {
+        try LogSetup.bootstrap()
+        let settings = try options.load()
+        let applied = try await DatabaseAccess.with(settings) { uri in
+            try await Migrator().migrate(uri)
+        }
+        if format == .table, applied.isEmpty {
+            let known = Migration.all.map(\.version).max() ?? 0
+            return Terminal.output("the database is up to date: schema version \(known)\n")
+        }
+        var table = Table(["version", "name", "sha256"])
+        table.rows = applied.map { migration in
+            [
+                .integer(Int64(migration.version)), .text(migration.name),
+                .text(format == .table ? String(migration.sha256.prefix(12)) : migration.sha256),
+            ]
+        }
+        Terminal.output(table.text(format))
+    }
+}

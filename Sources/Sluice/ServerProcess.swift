@@ -1,0 +1,244 @@
+import Aggregator
+import EmbeddedPostgres
+import EventLog
+import FileIO
+import Foundation
+import Gateway
+import Logging
+import Query
+import ServiceLifecycle
+import SluiceConfiguration
+import Synchronization
+import Telemetry
+import UnixSignals
+
+/// The parts of Sluice that one process may run.
+struct ServerRoles: OptionSet, Sendable {
+    let rawValue: Int
+    /// The proxy, which writes the event log.
+    static let gateway = ServerRoles(rawValue: 1)
+    /// The fold and the compactor.
+    static let aggregator = ServerRoles(rawValue: 2)
+    /// The query API.
+    static let serve = ServerRoles(rawValue: 4)
+    /// Everything, as `sluice up` does.
+    static let all: ServerRoles = [.gateway, .aggregator, .serve]
+
+    /// Their names, in the order of the data flow.
+    var names: [String] {
+        var names: [String] = []
+        if contains(.gateway) { names.append("gateway") }
+        if contains(.aggregator) { names.append("aggregator") }
+        if contains(.serve) { names.append("serve") }
+        return names
+    }
+}
+
+/// One server process from start to clean stop: the assembly of all modules.
+///
+/// Order of the start: data directory and locks, PostgreSQL, migrations, recovery of logs, admin
+/// token, then the services in the order of dependence. They stop in reverse: the gateway first, so
+/// that the aggregator folds what it wrote, and PostgreSQL last.
+struct ServerProcess {
+    private let settings: Settings
+    private let roles: ServerRoles
+    private let data: DataDirectory
+    private let logger: Logger
+    private let metrics = MetricsRegistry()
+
+    /// Longest clean stop after the gateway's own drain; then tasks are cancelled. Chosen: a fold
+    /// of a full batch and PostgreSQL's checkpoint take seconds.
+    private static let stopAllowance = Duration.seconds(30)
+
+    /// A process with the given roles, not yet started.
+    init(settings: Settings, roles: ServerRoles) {
+        self.settings = settings
+        self.roles = roles
+        data = DataDirectory(settings.data)
+        logger = Logger(label: "sluice")
+    }
+
+    /// Runs until a signal asks to stop, then stops cleanly.
+    func run() async throws {
+        try data.create()
+        let gatewayLock = roles.contains(.gateway) ? try data.lockForGateway() : nil
+        defer { gatewayLock?.close() }
+
+        let announcer = try Announcer(roles: roles, data: data)
+        defer { announcer.withdraw() }
+
+        var services: [any Service] = []
+        var postgres = ""
+        var cluster: EmbeddedCluster?
+        if !roles.isDisjoint(with: [.aggregator, .serve]) {
+            (postgres, cluster) = try await startPostgres()
+        }
+        do {
+            if let cluster { services.append(EmbeddedPostgresService(cluster: cluster)) }
+            let logs = try data.logs()
+            if roles.contains(.gateway) { try await recover(logs) }
+            if roles.contains(.serve) { try await ensureAdminToken(postgres) }
+            services += try await makeServices(logs, postgres, announcer)
+        } catch {
+            try? await cluster?.stop()
+            throw error
+        }
+
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) },
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: Self.quietLogger
+        )
+        configuration.maximumGracefulShutdownDuration =
+            settings.gateway.timeouts.drain + Self.stopAllowance
+        try await ServiceGroup(configuration: configuration).run()
+    }
+
+    /// The services besides PostgreSQL, lowest first.
+    private func makeServices(
+        _ logs: LogDirectory,
+        _ postgres: String,
+        _ announcer: Announcer
+    ) async throws -> [any Service] {
+        var services: [any Service] = []
+        if roles.contains(.aggregator) {
+            services.append(
+                Aggregator(
+                    settings.aggregatorConfiguration(postgres: postgres, data: data.path),
+                    logs: logs,
+                    time: SystemTimeSource(),
+                    metrics: metrics,
+                    logger: Logger(label: "sluice.aggregator")
+                )
+            )
+        }
+        if roles.contains(.serve) {
+            let clock = SystemTimeSource()
+            services.append(
+                QueryServer(
+                    configuration: settings.queryConfiguration(postgres: postgres),
+                    metrics: metrics,
+                    logger: Logger(label: "sluice.query"),
+                    now: { clock.wallMicroseconds() },
+                    onListening: { host, port in announcer.serves(host, port) }
+                )
+            )
+        }
+        if roles.contains(.gateway) {
+            services += try gatewayServices(logs, announcer)
+        }
+        return services
+    }
+
+    private func gatewayServices(
+        _ logs: LogDirectory,
+        _ announcer: Announcer
+    ) throws -> [any Service] {
+        var services: [any Service] = [
+            RetentionService(
+                logs: logs,
+                policy: settings.retentionPolicy(),
+                consumers: Settings.consumers,
+                metrics: metrics,
+                logger: Logger(label: "sluice.retention")
+            )
+        ]
+        let key =
+            try settings.gateway.credentialKey.map { Array($0.reveal().utf8) }
+            ?? data.credentialKey()
+        let demo = OneShot<UpstreamAddress>()
+        if settings.needsDemoUpstream {
+            services.append(
+                DemoUpstream(logger: Logger(label: "sluice.demo")) { host, port in
+                    demo.resolve(UpstreamAddress(host: host, port: port))
+                }
+            )
+        }
+        services.append(
+            DeferredService { [settings, metrics] in
+                let upstream = settings.needsDemoUpstream ? try await demo.value() : nil
+                return try GatewayServer(
+                    configuration: settings.gatewayConfiguration(
+                        credentialKey: key,
+                        demoUpstream: upstream
+                    ),
+                    log: logs,
+                    logConfiguration: settings.logConfiguration(),
+                    metrics: metrics,
+                    logger: Logger(label: "sluice.gateway"),
+                    onListening: { host, port in announcer.proxies(host, port) }
+                )
+            }
+        )
+        return services
+    }
+
+    /// Starts or adopts the embedded server, or takes the configured one; then migrates.
+    private func startPostgres() async throws -> (uri: String, cluster: EmbeddedCluster?) {
+        switch settings.postgres {
+        case .uri(let secret):
+            try await migrate(secret.reveal())
+            return (secret.reveal(), nil)
+        case .embedded:
+            let cluster = EmbeddedCluster(
+                EmbeddedClusterConfiguration(
+                    dataDirectory: data.path,
+                    searchPath: ProcessInfo.processInfo.environment["PATH"]
+                ),
+                logger: Logger(label: "sluice.postgres")
+            )
+            let uri = try await cluster.start()
+            do {
+                try await migrate(uri)
+            } catch {
+                try? await cluster.stop()
+                throw error
+            }
+            return (uri, cluster)
+        }
+    }
+
+    private func migrate(_ uri: String) async throws {
+        for migration in try await Migrator().migrate(uri) {
+            logger.info(
+                "migration_applied",
+                metadata: ["version": "\(migration.version)", "name": "\(migration.name)"]
+            )
+        }
+    }
+
+    /// Seals the logs of gateways that were killed, and says what was lost.
+    private func recover(_ logs: LogDirectory) async throws {
+        for report in try await blocking("recovery", { try logs.recover() }) {
+            let level: Logger.Level = report.losses.isEmpty ? .info : .error
+            logger.log(
+                level: level,
+                "log_recovered",
+                metadata: [
+                    "log": "\(report.log)", "end_offset": "\(report.endOffset)",
+                    "records": "\(report.recordCount)", "torn_bytes": "\(report.tornBytes)",
+                    "losses": "\(report.losses.map { "\($0.kind.rawValue) \($0.offsets)" })",
+                    "at_least": "\(report.isAtLeast)",
+                ]
+            )
+        }
+    }
+
+    /// Makes the admin token at the first start, and again if the database knows none.
+    private func ensureAdminToken(_ postgres: String) async throws {
+        let store = TokenStore(postgresURI: postgres)
+        if data.adminToken() != nil, try await store.hasAdminToken() { return }
+        let (secret, _) = try await store.create(
+            scope: .admin,
+            description: "made by sluice at first start of \(settings.node)"
+        )
+        try data.storeAdminToken(secret)
+    }
+
+    /// The lifecycle's own lines are of no use to an operator unless something fails.
+    private static var quietLogger: Logger {
+        var logger = Logger(label: "sluice.lifecycle")
+        logger.logLevel = max(logger.logLevel, .error)
+        return logger
+    }
+}

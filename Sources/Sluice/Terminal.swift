@@ -1,0 +1,88 @@
+import Foundation
+import Synchronization
+
+/// What is written to the person at the terminal; results go to standard output, all else here.
+enum Terminal {
+    /// Whether standard output is a terminal, so that colour and alignment help.
+    static let hasOutput = isatty(STDOUT_FILENO) == 1
+
+    /// Whether standard error is a terminal, so that progress bars help.
+    static let hasError = isatty(STDERR_FILENO) == 1
+
+    /// Whether colours are wanted: a terminal, and `NO_COLOR` (no-color.org) not set.
+    static let hasColour =
+        hasOutput && ProcessInfo.processInfo.environment["NO_COLOR"] == nil
+        && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+
+    /// Writes to standard error as it is.
+    static func write(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
+    }
+
+    /// Writes to standard output as it is; a reader that has gone away ends the program quietly.
+    static func output(_ text: String) {
+        do {
+            try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+        } catch {
+            exit(1)
+        }
+    }
+
+    /// Reports a failure.
+    static func error(_ text: String) {
+        write("sluice: \(text)\n")
+    }
+
+    /// `text` in bold if colours are wanted.
+    static func bold(_ text: String) -> String {
+        hasColour ? "\u{1B}[1m\(text)\u{1B}[0m" : text
+    }
+}
+
+/// A line on standard error that is rewritten as work goes on; nothing unless that is a terminal.
+final class ProgressBar: Sendable {
+    private struct State {
+        var shown = 0
+        var hasLine = false
+    }
+
+    private let title: String
+    private let total: Int?
+    private let state = Mutex(State())
+
+    /// A bar for `total` units of work, or a counter if the total is not known.
+    init(_ title: String, total: Int?) {
+        self.title = title
+        self.total = total
+    }
+
+    /// Shows that `done` units are done; cheap to call often.
+    func update(_ done: Int) {
+        guard Terminal.hasError else { return }
+        state.withLock { state in
+            let step = max(1, (total ?? 100_000) / 200)
+            guard done - state.shown >= step || done == total else { return }
+            state.shown = done
+            state.hasLine = true
+            Terminal.write("\r\(line(done))\u{1B}[K")
+        }
+    }
+
+    /// Takes the line away, so that the summary stands alone.
+    func finish() {
+        state.withLock { state in
+            if state.hasLine { Terminal.write("\r\u{1B}[K") }
+            state.hasLine = false
+        }
+    }
+
+    private func line(_ done: Int) -> String {
+        guard let total, total > 0 else { return "\(title)  \(Units.count(done))" }
+        let width = 30
+        let filled = min(width, done * width / total)
+        let bar =
+            String(repeating: "█", count: filled)
+            + String(repeating: "░", count: width - filled)
+        return "\(title)  \(bar) \(min(100, done * 100 / total)) %  \(Units.count(done))"
+    }
+}
