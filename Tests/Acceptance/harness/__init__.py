@@ -1,0 +1,1 @@
+"""What the acceptance tests share: processes, clients, upstreams and oracles, none of them Swift."""

@@ -1,0 +1,157 @@
+"""What a test is given: a directory, ports, seeded randomness, and real `sluice` processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.checks import Failure, Skip, check, until
+from harness.process import Process
+
+SHARED_LOG = "../shared/data/apache_access.log"
+
+
+class Context:
+    """One test's surroundings."""
+
+    def __init__(
+        self, directory: Path, binary: Path, root: Path, quick: bool, seed: int,
+        rng: random.Random,
+    ) -> None:
+        self.directory = directory
+        self.binary = binary
+        self.root = root
+        self.quick = quick
+        self.seed = seed
+        self.rng = rng
+        self.notes: list[str] = []
+        self.processes: list[Process] = []
+        self._ports: set[int] = set()
+        self._logs = 0
+
+    # Surroundings -------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Adds a line to what is printed for this test."""
+        self.notes.append(text)
+
+    def note_seed(self) -> None:
+        """Prints the seed of a test that makes random choices."""
+        self.note(f"seed {self.seed}")
+
+    def pick(self, *, quick: Any, full: Any) -> Any:
+        """One of two sizes, by suite."""
+        return quick if self.quick else full
+
+    def make_directory(self) -> Path:
+        """A new private directory, mode 0700."""
+        return Path(tempfile.mkdtemp(prefix="d", dir=self.directory))
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Writes a file of the test's own."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def free_port(self) -> int:
+        """A port that nothing listens on, below the range of outgoing connections."""
+        for _ in range(200):
+            port = random.SystemRandom().randrange(20_000, 32_000)
+            if port in self._ports:
+                continue
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            self._ports.add(port)
+            return port
+        raise Failure("no free port found")
+
+    def shared_log(self) -> Path:
+        """The real access log; the test fails plainly when it is missing."""
+        path = (self.root / SHARED_LOG).resolve()
+        for candidate in (path, *(parent / "shared/data/apache_access.log" for parent in self.root.parents)):
+            if candidate.is_file():
+                return candidate
+        raise Failure(f"missing test data: {SHARED_LOG} (relative to the repository)")
+
+    # Programs -----------------------------------------------------------------------------------
+
+    def configuration(self, settings: dict[str, Any], name: str = "sluice.yaml") -> Path:
+        """Writes a configuration file; JSON is YAML."""
+        return self.write(name, json.dumps(settings, indent=1))
+
+    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """The environment of every program: nothing of ours leaks into it."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("SLUICE_")}
+        return kept | (extra or {})
+
+    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> Process:
+        """Starts `sluice` in the background, with its output in a log file."""
+        self._logs += 1
+        log = self.directory / f"{self._logs:03d}-{arguments[0]}.txt"
+        process = Process(
+            [str(self.binary), *map(str, arguments)], log, self.environment(environment),
+            self.directory)
+        self.processes.append(process)
+        return process
+
+    def run(
+        self, *arguments: str | Path, code: int | None = 0, seconds: float = 60,
+        environment: dict[str, str] | None = None, stdin: bytes = b"", cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess:
+        """Runs a `sluice` command to its end and checks its exit code (None: any)."""
+        command = [str(self.binary), *map(str, arguments)]
+        shown = " ".join(["sluice", *map(str, arguments)])
+        try:
+            result = subprocess.run(
+                command, input=stdin, capture_output=True, timeout=seconds,
+                cwd=cwd or self.directory, env=self.environment(environment), check=False)
+        except subprocess.TimeoutExpired as error:
+            raise Failure(
+                f"`{shown}` did not end within {seconds:g} s; standard error: "
+                f"{(error.stderr or b'')[-800:].decode(errors='replace')}") from None
+        if code is not None and result.returncode != code:
+            raise Failure(
+                f"`{shown}` ended with {result.returncode}, expected {code}\n"
+                f"standard output: {result.stdout[-1500:].decode(errors='replace')}\n"
+                f"standard error: {result.stderr[-1500:].decode(errors='replace')}")
+        return result
+
+    def kill_all(self) -> None:
+        """Ends what is still running, without ceremony."""
+        for process in self.processes:
+            process.kill()
+
+    # Records ------------------------------------------------------------------------------------
+
+    def log_records(self, data: Path, seconds: float = 120) -> list[dict[str, Any]]:
+        """Every record of every log of a data directory, as `sluice log cat` prints it."""
+        result = self.run("log", "cat", data, "--format", "ndjson", seconds=seconds)
+        records = []
+        for number, line in enumerate(result.stdout.splitlines(), 1):
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise Failure(f"`sluice log cat` line {number} is no JSON ({error}): {line[:300]!r}") from None
+        return records
+
+    def requests_logged(self, data: Path) -> list[dict[str, Any]]:
+        """The request records alone; each identity occurs once."""
+        records = self.log_records(data)
+        seen = set()
+        for record in records:
+            identity = (record.get("log_id"), record.get("offset"))
+            check(identity not in seen, f"two records are called {identity}")
+            seen.add(identity)
+        return [record for record in records if record.get("kind") == "request"]

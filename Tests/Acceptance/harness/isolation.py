@@ -1,0 +1,167 @@
+"""Runs one test in a child process that owns everything the test starts.
+
+The child is a subreaper: whatever daemonises inside a test (the embedded PostgreSQL does) becomes
+its child and is ended with it, by process id. Nothing is ever ended by name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+import zlib
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from harness.checks import Failure, Skip
+from harness.context import Context
+from harness.registry import Test
+
+PR_SET_CHILD_SUBREAPER = 36
+LOG_TAIL_LINES = 40
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a test ended."""
+
+    verdict: str
+    detail: str
+    seconds: float
+
+
+def run_isolated(
+    test: Test, *, binary: Path, root: Path, quick: bool, seed: int, keep: bool
+) -> Result:
+    """Runs a test under its time limit and cleans up after it."""
+    # Short, because a socket path holds 107 bytes. Mode 0700, as mkdtemp makes it.
+    directory = Path(tempfile.mkdtemp(prefix="sluice-", dir=os.environ.get("TMPDIR", "/tmp")))
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(
+        target=_child, args=(test, directory, binary, root, quick, seed, sender), daemon=False)
+    started = time.monotonic()
+    child.start()
+    sender.close()
+    verdict, detail = "failed", ""
+    if receiver.poll(test.seconds):
+        try:
+            verdict, detail = receiver.recv()
+        except EOFError:
+            detail = "the test's process ended without a verdict"
+    else:
+        detail = f"not finished within {test.seconds:g} s"
+    child.join(20)
+    if child.is_alive():
+        _end_descendants(child.pid)
+        os.kill(child.pid, signal.SIGTERM)
+        child.join(10)
+        if child.is_alive():
+            child.kill()
+            child.join()
+    seconds = time.monotonic() - started
+    if verdict == "failed":
+        detail += _log_tails(directory)
+    if keep and verdict == "failed":
+        detail += f"\nkept: {directory}"
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return Result(verdict, detail, seconds)
+
+
+def _child(
+    test: Test, directory: Path, binary: Path, root: Path, quick: bool, seed: int, sender: Connection
+) -> None:
+    """Runs the body, reports, and ends every descendant."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: _stop())
+    own_seed = seed ^ zlib.crc32(test.name.encode())
+    context = Context(directory, binary, root, quick, own_seed, random.Random(own_seed))
+    try:
+        test.body(context)
+        verdict = ("passed", "\n".join(context.notes))
+    except Skip as skip:
+        verdict = ("skipped", str(skip))
+    except Failure as failure:
+        place = traceback.extract_tb(failure.__traceback__)
+        ours = [frame for frame in place if "/test_" in frame.filename]
+        where = "".join(f"\n  at {Path(f.filename).name}:{f.lineno}: {f.line}" for f in ours)
+        verdict = ("failed", f"{failure}{where}")
+    except BaseException:  # noqa: BLE001: whatever it was, it is a failed test
+        verdict = ("failed", traceback.format_exc())
+    if verdict[0] == "failed" and context.notes:
+        verdict = ("failed", "\n".join([*context.notes, verdict[1]]))
+    try:
+        context.kill_all()
+        _end_descendants(os.getpid())
+    finally:
+        sender.send(verdict)
+        sender.close()
+        os._exit(0)
+
+
+def _stop() -> None:
+    _end_descendants(os.getpid())
+    os._exit(1)
+
+
+def _children(parent: int) -> list[int]:
+    """The live children of a process, read from /proc."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and fields[0] != b"Z":
+            found.append(int(entry))
+    return found
+
+
+def _end_descendants(root: int) -> None:
+    """Kills every descendant of a process of ours; orphans turn up as children meanwhile."""
+    for _ in range(50):
+        pending, seen = [root], []
+        while pending:
+            for pid in _children(pending.pop()):
+                seen.append(pid)
+                pending.append(pid)
+        if not seen:
+            return
+        for pid in seen:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if root == os.getpid():
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                pass
+        time.sleep(0.02)
+
+
+def _log_tails(directory: Path) -> str:
+    """The last lines of every log file that the test left."""
+    text = ""
+    for path in sorted(directory.rglob("*.txt")):
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        if lines:
+            text += f"\n--- {path.name} (last {min(len(lines), LOG_TAIL_LINES)} of {len(lines)} lines)\n"
+            text += "\n".join(line[:400] for line in lines[-LOG_TAIL_LINES:])
+    return text

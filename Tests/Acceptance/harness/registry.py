@@ -1,0 +1,32 @@
+"""Declares tests: a function, a time limit, and whether the quick suite leaves it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test as declared."""
+
+    name: str
+    title: str
+    body: Callable[..., None]
+    seconds: float
+    full_only: bool
+
+
+TESTS: list[Test] = []
+
+
+def test(seconds: float = 60, *, full_only: bool = False) -> Callable:
+    """Declares a test; its docstring's first line is its title, `seconds` its hard limit."""
+
+    def declare(body: Callable[..., None]) -> Callable[..., None]:
+        module = body.__module__.removeprefix("test_")
+        title = (body.__doc__ or body.__name__).strip().splitlines()[0]
+        TESTS.append(Test(f"{module}.{body.__name__}", title, body, seconds, full_only))
+        return body
+
+    return declare
