@@ -138,6 +138,9 @@ let package = Package(
         tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
         tests("Aggregator", aggregatorTests),
         .testTarget(name: "TidyTests", swiftSettings: strict),
+        tests(
+            "Query",
+            ["Records", "Rollups", "Postgres", "PostgresTesting", "Telemetry", logging, lifecycle]),
         tests("SluiceConfiguration", []),
         tests("LoadGeneration", ["FileIOTesting"]),
     ],

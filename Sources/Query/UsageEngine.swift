@@ -22,12 +22,13 @@ package struct UsageEngine: Sendable {
         planned.filters = forced + request.filters
         let plan: Plan
         do throws(Problem) { plan = try planner.plan(planned) } catch { throw .problem(error) }
-        return try connection.transaction(
-            "ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            mapping: { error in QueryFailure.database(error) }
-        ) { () throws(QueryFailure) in
-            try read(request, forcedCount: forced.count, filters: planned.filters, plan, connection)
-        }
+        do throws(PostgresError) {
+            try connection.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        } catch { throw .database(error) }
+        // Nothing is written, and a statement stopped early has ended the transaction anyway.
+        defer { connection.rollback() }
+        return try read(
+            request, forcedCount: forced.count, filters: planned.filters, plan, connection)
     }
 
     private func read(

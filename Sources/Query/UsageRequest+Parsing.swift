@@ -180,7 +180,7 @@ extension UsageRequest {
             }
             // A later term of the same key could never decide.
             if !terms.contains(where: { $0.key == key }) {
-                terms.append(OrderTerm(key: key, isDescending: isDescending))
+                terms.append(OrderTerm(key, isDescending: isDescending))
             }
         }
         return terms

@@ -28,6 +28,12 @@ package struct UsageRequest: Equatable, Sendable {
         package var key: OrderKey
         /// Whether large values come first; unknown values come last either way.
         package var isDescending: Bool
+
+        /// A term that compares `key`.
+        package init(_ key: OrderKey, isDescending: Bool) {
+            self.key = key
+            self.isDescending = isDescending
+        }
     }
 
     /// Start of the range, microseconds since the Unix epoch, not yet rounded.
