@@ -5,6 +5,10 @@ import Logging
 import Postgres
 
 extension EmbeddedCluster {
+    /// Starts that may fail before the reason is reported; chosen: what fails for a passing reason,
+    /// such as shared memory that the kernel has yet to free, succeeds by then.
+    private static let startAttemptsMax = 3
+
     /// Makes sure that a server for our cluster answers; the start lock is held.
     ///
     /// Crash stories that it recovers from:
@@ -17,10 +21,7 @@ extension EmbeddedCluster {
     ///    refuses to start beside them. They are ended first; what they did not commit is lost, as in
     ///    any crash, and recovered from the write-ahead log.
     func ensureRunning() throws(EmbeddedPostgresError) {
-        let clock = SystemTimeSource()
-        let deadline = clock.monotonicNanoseconds()
-            + UInt64(max(1, configuration.startTimeoutSeconds)) * 1_000_000_000
-        let account = try ServerAccount.current()
+        let account = try ServerAccount.current(ownerOf: paths.cluster)
         try makeDirectories(account)
         let version = try clusterVersion()
         let binaries = try ServerBinaries.find(
@@ -30,34 +31,41 @@ extension EmbeddedCluster {
         let server = try account.granting(access: paths.cluster)
         try writeConfiguration(account)
 
-        var lastFailure: EmbeddedPostgresError?
-        while clock.monotonicNanoseconds() < deadline {
+        let clock = SystemTimeSource()
+        let deadline = clock.monotonicNanoseconds()
+            + UInt64(max(1, configuration.startTimeoutSeconds)) * 1_000_000_000
+        var failures = 0
+        repeat {
+            try claimOwnership()
             if try isAnswering() {
                 try setUpDatabase()
                 return
             }
-            if let postmaster = Postmaster(cluster: paths.cluster) {
-                if postmaster.isRunning(in: paths.cluster) {
-                    if isUnreachable(postmaster) {
-                        try shutDown()
-                        continue
-                    }
-                    // Starting, recovering or shutting down: not our child, so there is no event.
-                    pause(milliseconds: 50)
+            let postmaster = Postmaster(cluster: paths.cluster)
+            if let postmaster, postmaster.isRunning(in: paths.cluster) {
+                if isOwner, isUnreachable(postmaster) {
+                    try shutDown()
                     continue
                 }
-                try? fileSystem.removeFile(paths.cluster + "/postmaster.pid")
+                // Starting, recovering or shutting down: not our child, so there is no event.
+                pause(milliseconds: 50)
+            } else if isOwner {
+                if let postmaster, postmaster.isAnotherProcess(in: paths.cluster) {
+                    try? fileSystem.removeFile(paths.cluster + "/postmaster.pid")
+                }
+                try endOrphans()
+                do throws(EmbeddedPostgresError) {
+                    try startServer(binaries, server)
+                } catch {
+                    failures += 1
+                    if failures == Self.startAttemptsMax { throw error }
+                    pause(milliseconds: 200)
+                }
+            } else {
+                // The owner brings its server back; two must not try at once.
+                pause(milliseconds: 50)
             }
-            try endOrphans()
-            do throws(EmbeddedPostgresError) {
-                try startServer(binaries, server)
-            } catch {
-                // Most likely a backend that holds the shared memory a moment longer.
-                lastFailure = error
-                pause(milliseconds: 200)
-            }
-        }
-        if let lastFailure { throw lastFailure }
+        } while clock.monotonicNanoseconds() < deadline
         throw .notReady(
             dataDirectory: paths.cluster, seconds: configuration.startTimeoutSeconds,
             log: ExternalCommand.tail(ofFile: paths.serverLog))
@@ -70,7 +78,8 @@ extension EmbeddedCluster {
         let binaries = try ServerBinaries.find(
             explicit: configuration.binDirectory, searchPath: configuration.searchPath,
             majorVersion: version)
-        let account = try ServerAccount.current().granting(access: paths.cluster)
+        let account = try ServerAccount.current(ownerOf: paths.cluster)
+            .granting(access: paths.cluster)
         try account.command(
             binaries.path("pg_ctl"),
             ["stop", "--pgdata=\(paths.cluster)", "--mode=fast", "--wait", "--timeout=120"]

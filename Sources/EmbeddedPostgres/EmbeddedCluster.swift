@@ -84,7 +84,6 @@ package final class EmbeddedCluster: Sendable {
         try prepareDataDirectory()
         let lock = try acquireStartLock()
         defer { lock.close() }
-        try claimOwnership()
         try ensureRunning()
         return uri
     }
@@ -117,7 +116,7 @@ package final class EmbeddedCluster: Sendable {
     private var isStopping: Bool { state.withLock { $0.isStopping } }
 
     /// Becomes the owner unless another live process is.
-    private func claimOwnership() throws(EmbeddedPostgresError) {
+    func claimOwnership() throws(EmbeddedPostgresError) {
         if isOwner { return }
         let file = try lockFile(paths.ownerLock)
         let isLocked = try fileOperation("lock", paths.ownerLock) { () throws(FileIOError) in

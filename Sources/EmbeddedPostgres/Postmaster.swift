@@ -28,6 +28,14 @@ struct Postmaster {
         Self.workingDirectory(of: processID) == Self.resolved(cluster)
     }
 
+    /// Whether the number now belongs to a process that has nothing to do with `cluster`.
+    ///
+    /// PostgreSQL would take that process for its predecessor and refuse to start.
+    func isAnotherProcess(in cluster: String) -> Bool {
+        guard let directory = Self.workingDirectory(of: processID) else { return false }
+        return directory != Self.resolved(cluster)
+    }
+
     /// The processes that work in `cluster`, be they of a living server or left by a killed one.
     static func processes(in cluster: String) -> [Int32] {
         let wanted = resolved(cluster)

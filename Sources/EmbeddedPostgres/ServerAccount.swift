@@ -16,13 +16,22 @@ struct ServerAccount {
     /// Users tried in turn when running as root.
     static let candidates = ["postgres", "nobody"]
 
-    /// The account for the process's effective user.
-    static func current() throws(EmbeddedPostgresError) -> ServerAccount {
+    /// The account for the process's effective user; for root, the one that an existing cluster
+    /// belongs to.
+    static func current(ownerOf cluster: String) throws(EmbeddedPostgresError) -> ServerAccount {
         let userID = Int(geteuid())
         if userID != 0 {
             return ServerAccount(
                 name: NSUserName(), userID: userID, groupID: Int(getegid()), isSwitchNeeded: false,
                 capability: nil)
+        }
+        var candidates = Self.candidates
+        let attributes = try? FileManager.default.attributesOfItem(atPath: cluster)
+        if let owner = (attributes?[.ownerAccountID] as? NSNumber)?.intValue, owner != 0 {
+            let outcome = try ExternalCommand(
+                executable: "/usr/bin/id", arguments: ["-u", "-n", "\(owner)"]
+            ).run("look up user id \(owner)", timeoutSeconds: 30)
+            if outcome.status == 0 { candidates.insert(outcome.output, at: 0) }
         }
         for name in candidates {
             guard let user = try identity("-u", name), let group = try identity("-g", name) else {

@@ -42,6 +42,17 @@ extension PostgresConnection {
         } catch { throw mapping(error) }
     }
 
+    /// Executes a `COPY … TO STDOUT (FORMAT binary)` and lends each row; nothing is kept, so results
+    /// may be larger than memory. A data-changing statement works too: `COPY (DELETE … RETURNING …)`.
+    ///
+    /// When `body` throws, the statement is cancelled and the error is passed on.
+    package func copyOutRows(
+        _ sql: String, _ body: (inout CopyRow) throws(PostgresError) -> Void
+    ) throws(PostgresError) {
+        var reader = CopyReader()
+        try copyOut(sql) { piece throws(PostgresError) in try reader.forEachRow(piece, body) }
+    }
+
     /// Executes a `COPY … TO STDOUT` and lends each piece of data as the server sends it: one row,
     /// except that a binary header precedes the first row and a trailer follows the last.
     ///

@@ -81,9 +81,13 @@ package final class PostgresConnection {
     package func waitForClose(milliseconds: Int32) -> Bool {
         let descriptor = unsafe handle.with { unsafe PQsocket($0) }
         guard descriptor >= 0 else { return true }
-        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        guard unsafe poll(&entry, 1, milliseconds) > 0 else { return false }
-        return unsafe handle.with { unsafe PQconsumeInput($0) } == 0 || !isAlive
+        // Before it closes, a server says why; that alone is no end. Each round takes data, so the
+        // rounds end.
+        while true {
+            var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            guard unsafe poll(&entry, 1, milliseconds) > 0 else { return false }
+            if unsafe handle.with({ unsafe PQconsumeInput($0) }) == 0 || !isAlive { return true }
+        }
     }
 
     /// Whether a transaction is open, failed or not.

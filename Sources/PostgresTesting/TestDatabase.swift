@@ -55,8 +55,9 @@ package struct TestDatabase: Sendable {
 /// The cluster that the tests of one process share.
 package enum TestCluster {
     /// Settings for tests: little memory, and no waiting for the disk, as only processes are killed.
+    /// Commits stay synchronous: a killed backend takes the buffers of the others with it.
     package static let settings: [(name: String, value: String)] = [
-        ("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off"),
+        ("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "on"),
         ("shared_buffers", "64MB"), ("max_wal_size", "512MB"), ("max_connections", "200"),
         ("autovacuum_naptime", "1min"), ("min_wal_size", "80MB"),
     ]
@@ -89,9 +90,9 @@ package enum Janitor {
     /// The pipes whose closing, at the end of this process, wakes the janitors.
     private static let pipes = Mutex<[Pipe]>([])
 
-    /// Starts a shell that waits for the end of this process, then kills the server and removes
-    /// `directory`.
-    package static func watch(_ directory: String) throws {
+    /// Starts a shell that waits for the end of this process, then kills the server in
+    /// `directory` and removes that, or the directory `root` around it.
+    package static func watch(_ directory: String, removing root: String? = nil) throws {
         let pipe = Pipe()
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
@@ -100,9 +101,9 @@ package enum Janitor {
             pid=$(head -n 1 "$1/postgres/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
             n=0
             while [ -e "$1/postgres/postmaster.pid" ] && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
-            rm -rf -- "$1"
+            rm -rf -- "$2"
             """
-        process.arguments = ["-c", script, "janitor", directory]
+        process.arguments = ["-c", script, "janitor", directory, root ?? directory]
         process.standardInput = pipe
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
