@@ -3,6 +3,7 @@ package import FileIO
 package import Logging
 import ServiceLifecycle
 package import Telemetry
+import Threads
 
 /// The service that folds logs into PostgreSQL and keeps its rollups compacted.
 ///
@@ -54,16 +55,37 @@ package final class Aggregator: Service {
         let loop = try FoldLoop(
             configuration, directory: directory, time: time, metrics: metrics, logger: logger,
             observer: hooks.fold, stop: stop)
+        let compactor = configuration.compacts ? makeCompactor() : nil
         await withTaskCancellationHandler {
             await withGracefulShutdownHandler {
                 await withTaskGroup { group in
                     group.addTask { await loop.run() }
+                    if let compactor {
+                        group.addTask { await compactor.run { $0.run() } }
+                    }
                 }
             } onGracefulShutdown: {
                 self.end()
             }
         } onCancel: {
             self.end()
+        }
+    }
+
+    private func makeCompactor() -> ThreadOwned<Compactor> {
+        ThreadOwned(
+            name: "compactor",
+            Compactor(
+                configuration, time: time, metrics: metrics, logger: logger,
+                observer: hooks.compaction, stop: stop))
+    }
+
+    /// Compacts all deltas that are there, if nobody else is the compactor.
+    ///
+    /// - Throws: What the database refused, as text.
+    package func compactAll() async throws {
+        try await makeCompactor().run { compactor throws(CompactionFailure) in
+            try compactor.drain()
         }
     }
 

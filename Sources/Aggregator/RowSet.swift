@@ -141,8 +141,22 @@ struct RowSet {
 
     /// The rows ascending by key, those of equal keys merged into one.
     func merged(_ definition: RollupDefinition) throws(MeasureError) -> RowSet {
+        try merged(definition, known: 0).rows
+    }
+
+    /// The rows ascending by key, those of equal keys merged into one.
+    ///
+    /// - Parameters:
+    ///   - definition: The rollup.
+    ///   - known: How many rows at the beginning are known keys.
+    /// - Returns: The rows, and for each whether its key was not among the known ones.
+    func merged(
+        _ definition: RollupDefinition, known: Int
+    ) throws(MeasureError) -> (rows: RowSet, isNew: [Bool]) {
         let order = buckets.indices.sorted { precedes($0, $1) }
         var result = RowSet(definition)
+        var isNew: [Bool] = []
+        isNew.reserveCapacity(count)
         result.reserve(count, arena.count)
         var accumulator = MeasureAccumulator()
         var start = 0
@@ -151,14 +165,16 @@ struct RowSet {
             while end < order.count, isSame(order[start], order[end]) { end += 1 }
             if end == start + 1 {
                 result.append(self, order[start])
+                isNew.append(order[start] >= known)
             } else {
+                isNew.append(order[start..<end].allSatisfy { $0 >= known })
                 for index in start..<end { try add(order[index], to: &accumulator) }
                 result.append(accumulator, bucket: buckets[order[start]], key: key(order[start]))
                 accumulator.removeAll()
             }
             start = end
         }
-        return result
+        return (result, isNew)
     }
 
     /// Adds a row to an accumulator.

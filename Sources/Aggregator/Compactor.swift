@@ -1,0 +1,199 @@
+import FileIO
+import Logging
+import Postgres
+import Rollups
+import Telemetry
+
+/// The one task that merges deltas into rollup tables. Every call blocks.
+///
+/// Any number may be running; whoever holds the session's advisory lock works, the others wait. A
+/// session that loses its connection loses the lock and its open transaction together.
+///
+/// Owner: a `ThreadOwned`.
+final class Compactor {
+    /// The advisory lock of the compactor; an arbitrary number ("compact" in ASCII).
+    private static let lock: Int64 = 0x63_6F6D_7061_6374
+    /// After this silence inside a transaction the session ends. Longer than the fold's: a round
+    /// merges between its statements, a few seconds at most.
+    private static let idleInTransactionMilliseconds = 60_000
+    /// After this silence between rounds the session ends, and with it the lock of a compactor
+    /// that was stopped.
+    private static let idleMilliseconds: Int64 = 30_000
+
+    private let configuration: AggregatorConfiguration
+    private let time: any TimeSource
+    private let metrics: AggregatorMetrics
+    private let logger: Logger
+    private let observer: CompactionObserver?
+    private let stop: StopSignal
+    private var connection: PostgresConnection?
+    private var holdsLock = false
+    private var groups = KeyGroupCache()
+    private var hashes = ValueHashes()
+    /// Rows that died since the last vacuum, by table.
+    private var deadRows: [String: Int] = [:]
+    private var backoff: Backoff
+    private var random = SystemRandom()
+
+    /// A compactor that connects when it is first needed.
+    init(
+        _ configuration: AggregatorConfiguration,
+        time: any TimeSource,
+        metrics: AggregatorMetrics,
+        logger: Logger,
+        observer: CompactionObserver?,
+        stop: StopSignal
+    ) {
+        self.configuration = configuration
+        self.time = time
+        self.metrics = metrics
+        self.logger = logger
+        self.observer = observer
+        self.stop = stop
+        backoff = Backoff(first: .milliseconds(50), longest: .seconds(2))
+    }
+
+    /// Compacts until the signal to stop.
+    func run() {
+        while !stop.isStopping {
+            do throws(CompactionFailure) {
+                let hasBacklog = try compact()
+                backoff.reset()
+                if !hasBacklog { wait(configuration.compactionInterval) }
+            } catch {
+                forget()
+                metrics.compactionFailures.add()
+                let delay = backoff.next(&random)
+                switch error {
+                case .database(let error) where error.isRetriable:
+                    logger.notice(
+                        "a compaction round was rolled back, trying again",
+                        metadata: ["error": "\(error)"])
+                case .database(let error):
+                    logger.error(
+                        "the database refuses a compaction round, trying again",
+                        metadata: ["error": "\(error)"])
+                case .malformed(let error, let table):
+                    logger.error(
+                        "a stored row is damaged, deltas pile up until it is repaired",
+                        metadata: ["error": "\(error)", "table": "\(table)"])
+                }
+                wait(delay)
+            }
+        }
+        connection = nil
+    }
+
+    /// Compacts until no deltas are left; for tests and `--wait`.
+    func drain() throws(CompactionFailure) {
+        while try compact() {}
+        connection = nil
+        forget()
+    }
+
+    private func wait(_ duration: Duration) {
+        stop.wait(duration) { time.monotonicNanoseconds() }
+    }
+
+    /// Makes one round per rollup if this session holds the lock or can get it.
+    ///
+    /// - Returns: Whether a rollup had more deltas than one round takes.
+    private func compact() throws(CompactionFailure) -> Bool {
+        let connection = try connected()
+        guard try holdLock(connection) else { return false }
+        let generation = try activeGeneration(connection)
+        var hasBacklog = false
+        for definition in RollupDefinition.builtIn {
+            let table = RollupTable(definition: definition, generation: generation)
+            guard try hasDeltas(table, connection) else { continue }
+            let started = time.monotonicNanoseconds()
+            let round = CompactionRound(
+                connection: connection, configuration: configuration, table: table,
+                observer: observer)
+            let result = try round.run(&groups, &hashes)
+            metrics.compactionRounds.add()
+            metrics.compactionDeltas.add(UInt64(result.deltaRows))
+            metrics.compactionRows.add(UInt64(result.rollupRows))
+            metrics.keysDisplaced.add(UInt64(result.keysDisplaced))
+            metrics.compactionSeconds.record(
+                microseconds: Int64((time.monotonicNanoseconds() &- started) / 1_000))
+            for (name, count) in result.deadRows { deadRows[name, default: 0] += count }
+            if result.deltaRows >= configuration.compactionRowsMax { hasBacklog = true }
+        }
+        try vacuum(connection)
+        return hasBacklog
+    }
+
+    /// Gives back the space of dead rows, table by table, outside any transaction.
+    private func vacuum(_ connection: PostgresConnection) throws(CompactionFailure) {
+        for (name, count) in deadRows where count >= configuration.vacuumRowsMin {
+            deadRows[name] = nil
+            do throws(PostgresError) {
+                try connection.execute("VACUUM \(name)")
+            } catch { throw .database(error) }
+        }
+        // Tables that are hardly touched any more are left to autovacuum.
+        if deadRows.count > 1_000 { deadRows.removeAll() }
+    }
+
+    // MARK: Connection and lock
+
+    private func connected() throws(CompactionFailure) -> PostgresConnection {
+        if let connection, connection.isAlive { return connection }
+        forget()
+        do throws(PostgresError) {
+            let made = try PostgresConnection(
+                configuration.postgres, applicationName: "sluice-compactor")
+            let idle = max(
+                Self.idleMilliseconds, 10 * configuration.compactionInterval.milliseconds)
+            try made.execute(
+                """
+                SET idle_in_transaction_session_timeout = \(Self.idleInTransactionMilliseconds);
+                SET idle_session_timeout = \(idle); SET jit = off
+                """)
+            connection = made
+            return made
+        } catch { throw .database(error) }
+    }
+
+    /// Forgets what is only true while the lock is held.
+    private func forget() {
+        if connection?.isAlive != true {
+            connection = nil
+            holdsLock = false
+        }
+        groups.removeAll()
+        hashes.removeAll()
+    }
+
+    private func holdLock(_ connection: PostgresConnection) throws(CompactionFailure) -> Bool {
+        if holdsLock { return true }
+        do throws(PostgresError) {
+            let got = try connection.query("SELECT pg_try_advisory_lock($1)", [.int(Self.lock)])
+            holdsLock = got.bool(0, 0) == true
+        } catch { throw .database(error) }
+        return holdsLock
+    }
+
+    private func activeGeneration(
+        _ connection: PostgresConnection
+    ) throws(CompactionFailure) -> Int {
+        do throws(PostgresError) {
+            let active = try connection.query(FoldStatements.activeGeneration)
+            guard active.rowCount == 1, let generation = active.int(0, 0) else {
+                throw PostgresError(
+                    sqlState: "55000", call: "Compactor", message: "no generation is active")
+            }
+            return Int(generation)
+        } catch { throw .database(error) }
+    }
+
+    private func hasDeltas(
+        _ table: RollupTable, _ connection: PostgresConnection
+    ) throws(CompactionFailure) -> Bool {
+        do throws(PostgresError) {
+            let found = try connection.query("SELECT EXISTS (SELECT FROM \(table.deltaTable))")
+            return found.bool(0, 0) == true
+        } catch { throw .database(error) }
+    }
+}
