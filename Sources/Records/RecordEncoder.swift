@@ -55,18 +55,14 @@ package struct RecordEncoder: Sendable {
         put(field, wire.span)
     }
 
-    /// Puts one tag.
+    /// Puts one tag; an empty key or value is left out, as protobuf does.
     package mutating func putTag(key: Span<UInt8>, value: Span<UInt8>) {
         let count = Self.delimitedSize(key.count) + Self.delimitedSize(value.count)
         bytes.append(addingCapacity: 15 + count) { output in
             output.appendVarint(UInt64(RecordField.tags.rawValue) << 3 | 2)
             output.appendVarint(UInt64(count))
-            output.append(1 << 3 | 2)
-            output.appendVarint(UInt64(key.count))
-            for index in key.indices { output.append(key[index]) }
-            output.append(2 << 3 | 2)
-            output.appendVarint(UInt64(value.count))
-            for index in value.indices { output.append(value[index]) }
+            output.appendDelimited(1, key)
+            output.appendDelimited(2, value)
         }
     }
 
@@ -79,15 +75,16 @@ package struct RecordEncoder: Sendable {
     package mutating func putCapture(
         _ field: RecordField, _ data: Span<UInt8>, originalLength: UInt64
     ) {
-        let count = Self.delimitedSize(data.count) + 1 + Self.varintSize(originalLength)
+        let lengthSize = originalLength == 0 ? 0 : 1 + Self.varintSize(originalLength)
+        let count = Self.delimitedSize(data.count) + lengthSize
         bytes.append(addingCapacity: 15 + count) { output in
             output.appendVarint(UInt64(field.rawValue) << 3 | 2)
             output.appendVarint(UInt64(count))
-            output.append(1 << 3 | 2)
-            output.appendVarint(UInt64(data.count))
-            for index in data.indices { output.append(data[index]) }
-            output.append(2 << 3)
-            output.appendVarint(originalLength)
+            output.appendDelimited(1, data)
+            if originalLength != 0 {
+                output.append(2 << 3)
+                output.appendVarint(originalLength)
+            }
         }
     }
 
@@ -103,9 +100,9 @@ package struct RecordEncoder: Sendable {
         (64 - (value | 1).leadingZeroBitCount + 6) / 7
     }
 
-    /// The bytes of a field with a one-byte tag and so many bytes of content.
+    /// The bytes of a field with a one-byte tag and so many bytes of content; 0 without content.
     private static func delimitedSize(_ count: Int) -> Int {
-        1 + varintSize(UInt64(count)) + count
+        count == 0 ? 0 : 1 + varintSize(UInt64(count)) + count
     }
 }
 
@@ -120,5 +117,14 @@ extension OutputSpan<UInt8> {
             rest >>= 7
         }
         append(UInt8(truncatingIfNeeded: rest))
+    }
+
+    /// Appends a field with a one-byte tag, unless it is empty; the caller has made room.
+    @_lifetime(self: copy self)
+    fileprivate mutating func appendDelimited(_ field: UInt8, _ content: Span<UInt8>) {
+        guard !content.isEmpty else { return }
+        append(field << 3 | 2)
+        appendVarint(UInt64(content.count))
+        for index in content.indices { append(content[index]) }
     }
 }

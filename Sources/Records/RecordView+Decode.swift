@@ -1,10 +1,10 @@
 extension RecordView {
     /// Decodes one record in one pass.
     ///
-    /// Accepts what protobuf accepts, except that text is not checked: fields in any order, the last
-    /// of a repeated scalar wins, unknown fields are stepped over, a known number with another wire
-    /// type is an unknown field. Throws `unknownSchemaVersion` for every record that says it is of a
-    /// newer schema, also when this version cannot read the rest.
+    /// Accepts what protobuf accepts, except that text is not checked: fields in any order, the
+    /// last of a repeated scalar wins, unknown fields are stepped over, a known number with another
+    /// wire type is an unknown field. Throws `unknownSchemaVersion` for every record that says it
+    /// is of a newer schema, also when this version cannot read the rest.
     package static func decode(_ bytes: RawSpan) throws(RecordError) -> RecordView {
         guard bytes.byteCount < 0x7FFF_FFFF else { throw .tooLong(bytes: bytes.byteCount) }
         var view = RecordView()

@@ -53,57 +53,48 @@ extension RequestRecord {
 
     /// Reads what a view does not hold: tags, captures and unknown fields.
     private mutating func readRest(_ octets: Span<UInt8>) throws(RecordError) {
-        var unreadKind = ByteRange()
-        var unreadOutcome = ByteRange()
-        var lastLogID = ByteRange()
-        var lastPredecessor = ByteRange()
+        var unread = UnreadValues()
         var reader = WireReader(octets)
         while !reader.isAtEnd {
             let start = reader.position
             let tag = try reader.tag()
             guard let field = RecordField(rawValue: tag >> 3), tag & 7 == field.wireType else {
                 try reader.skip(tag)
-                unknownFields.append(octets, start..<reader.position)
+                for index in start..<reader.position { unknownFields.append(octets[index]) }
                 continue
             }
             if field.wireType == 0 {
-                let value = UInt32(truncatingIfNeeded: try reader.varint())
-                let range = ByteRange(
-                    start: UInt32(start), count: UInt32(reader.position - start))
-                if field == .kind {
-                    let isKnown = RecordKind(wire: UInt64(value)).rawValue == value
-                    unreadKind = isKnown ? ByteRange() : range
-                } else if field == .outcome {
-                    let isKnown = Outcome(wire: UInt64(value)).rawValue == value
-                    unreadOutcome = isKnown ? ByteRange() : range
-                }
-                continue
-            }
-            let content = try reader.delimited()
-            let whole = ByteRange(start: UInt32(start), count: UInt32(reader.position - start))
-            switch field {
-            case .tags:
-                let (key, value) = RecordView.tagParts(octets, content)
-                tags.append(
-                    RecordTag(
-                        key: octets.extracting(key.range).text(),
-                        value: octets.extracting(value.range).text()))
-            case .capturedRequest:
-                var capture = capturedRequest ?? RecordCapture()
-                try capture.merge(octets.extracting(content.range))
-                capturedRequest = capture
-            case .capturedResponse:
-                var capture = capturedResponse ?? RecordCapture()
-                try capture.merge(octets.extracting(content.range))
-                capturedResponse = capture
-            case .logID: lastLogID = content.isEmpty || content.count == 16 ? ByteRange() : whole
-            case .predecessorLogID:
-                lastPredecessor = content.isEmpty || content.count == 16 ? ByteRange() : whole
-            default: break
+                unread.note(field, number: try reader.varint())
+            } else {
+                let content = octets.extracting(try reader.delimited().range)
+                unread.note(field, content)
+                try readNested(field, content)
             }
         }
-        for range in [unreadKind, unreadOutcome, lastLogID, lastPredecessor] {
-            unknownFields.append(octets, range.range)
+        unread.append(to: &unknownFields)
+    }
+
+    /// Reads a tag or capture; ignores every other field.
+    private mutating func readNested(
+        _ field: RecordField, _ content: Span<UInt8>
+    ) throws(RecordError) {
+        switch field {
+        case .tags:
+            let whole = ByteRange(start: 0, count: UInt32(content.count))
+            let (key, value) = RecordView.tagParts(content, whole)
+            tags.append(
+                RecordTag(
+                    key: content.extracting(key.range).text(),
+                    value: content.extracting(value.range).text()))
+        case .capturedRequest:
+            var capture = capturedRequest ?? RecordCapture()
+            try capture.merge(content)
+            capturedRequest = capture
+        case .capturedResponse:
+            var capture = capturedResponse ?? RecordCapture()
+            try capture.merge(content)
+            capturedResponse = capture
+        default: break
         }
     }
 
@@ -220,9 +211,44 @@ extension RecordEncoder {
     }
 }
 
-extension [UInt8] {
-    /// Appends a range of a span.
-    fileprivate mutating func append(_ bytes: Span<UInt8>, _ range: Range<Int>) {
-        for index in range { append(bytes[index]) }
+/// Values of known fields that our types cannot hold; kept as unknown fields: nothing is lost.
+private struct UnreadValues {
+    /// A kind that this version does not know.
+    private var kind: UInt64?
+    /// An outcome that this version does not know.
+    private var outcome: UInt64?
+    /// A log id that is not 16 bytes long.
+    private var logID: [UInt8] = []
+    /// A predecessor that is not 16 bytes long.
+    private var predecessor: [UInt8] = []
+
+    /// Notes the value of a number; the last one wins.
+    mutating func note(_ field: RecordField, number: UInt64) {
+        // Enums are 32 bits with a sign, which is what a writer would extend.
+        let value = UInt64(bitPattern: Int64(Int32(truncatingIfNeeded: number)))
+        if field == .kind {
+            kind = UInt64(RecordKind(wire: value).rawValue) == value ? nil : value
+        } else if field == .outcome {
+            outcome = UInt64(Outcome(wire: value).rawValue) == value ? nil : value
+        }
+    }
+
+    /// Notes the content of a field; the last one wins.
+    mutating func note(_ field: RecordField, _ content: Span<UInt8>) {
+        if field == .logID {
+            logID = content.count == 16 ? [] : content.copied()
+        } else if field == .predecessorLogID {
+            predecessor = content.count == 16 ? [] : content.copied()
+        }
+    }
+
+    /// Appends what is left as encoded fields.
+    func append(to fields: inout [UInt8]) {
+        var encoder = RecordEncoder()
+        if let kind { encoder.put(.kind, kind) }
+        if let outcome { encoder.put(.outcome, outcome) }
+        if !logID.isEmpty { encoder.put(.logID, logID) }
+        if !predecessor.isEmpty { encoder.put(.predecessorLogID, predecessor) }
+        fields += encoder.bytes
     }
 }

@@ -1,5 +1,5 @@
 extension RequestRecord {
-    /// The record as one line of JSON with the field names of the proto; absent fields are left out.
+    /// The record as one line of JSON with the proto's field names; absent fields are left out.
     ///
     /// Log ids are UUIDs, other ids lower-case hexadecimal, captured data is Base64, times and
     /// durations are integers in microseconds.

@@ -20,24 +20,28 @@ package struct WireReader: ~Escapable {
     @inline(__always)
     package var isAtEnd: Bool { position >= bytes.count }
 
-    /// Reads one varint of up to 64 bits; surplus bits of the tenth byte are dropped as by protobuf.
+    /// Reads one varint of up to 64 bits; surplus bits of a tenth byte are dropped as by protobuf.
     @inline(__always)
     @_lifetime(self: copy self)
     package mutating func varint() throws(RecordError) -> UInt64 {
-        guard position < bytes.count else { throw .truncated(position: position) }
-        let first = bytes[position]
+        let start = position
+        guard start < bytes.count else { throw .truncated(position: start) }
+        let first = bytes[start]
         if first < 0x80 {
-            position &+= 1  // position < count
+            position = start &+ 1  // start < count
             return UInt64(first)
         }
-        return try longVarint()
+        let (value, next) = try Self.longVarint(bytes, start)
+        position = next
+        return value
     }
 
-    /// Reads a varint of two bytes or more.
-    @_lifetime(self: copy self)
-    private mutating func longVarint() throws(RecordError) -> UInt64 {
-        let start = position
-        var index = position
+    /// Reads a varint of two bytes or more, and where it ends; takes no reader, so that readers
+    /// may live in registers.
+    private static func longVarint(
+        _ bytes: Span<UInt8>, _ start: Int
+    ) throws(RecordError) -> (UInt64, Int) {
+        var index = start
         var value: UInt64 = 0
         var shift: UInt64 = 0
         while index < bytes.count {
@@ -45,10 +49,7 @@ package struct WireReader: ~Escapable {
             let byte = bytes[index]
             index &+= 1  // index < count
             value |= UInt64(byte & 0x7F) &<< shift
-            if byte < 0x80 {
-                position = index
-                return value
-            }
+            if byte < 0x80 { return (value, index) }
             shift &+= 7  // at most 70
         }
         throw shift > 63 ? .varintOverflow(position: start) : .truncated(position: start)
@@ -57,10 +58,22 @@ package struct WireReader: ~Escapable {
     /// Reads a field's tag; its number is above 0 and its wire type below 6.
     @inline(__always)
     @_lifetime(self: copy self)
-    package mutating func tag() throws(RecordError) -> UInt32 {
+    package mutating func tag(sizeMax: Int = 5) throws(RecordError) -> UInt32 {
         let start = position
+        // Two bytes hold every field number that we know.
+        if bytes.count &- start >= 2 {  // both are not negative
+            let first = bytes[start]
+            let second = bytes[start &+ 1]
+            if first >= 0x80, second < 0x80, second > 0, first & 7 < 6 {
+                position = start &+ 2  // at most count
+                return UInt32(second) << 7 | UInt32(first & 0x7F)
+            }
+        }
         let value = try varint()
-        guard value < UInt64(UInt32.max), value >> 3 != 0, value & 7 < 6 else {
+        // Five bytes hold every tag; swift-protobuf refuses longer ones, except inside groups.
+        guard value < UInt64(UInt32.max), value >> 3 != 0, value & 7 < 6,
+            position &- start <= sizeMax
+        else {
             throw .invalidTag(position: start)
         }
         return UInt32(truncatingIfNeeded: value)
@@ -97,7 +110,7 @@ package struct WireReader: ~Escapable {
             guard depth < Self.groupDepthMax else { throw .nestedTooDeep(position: position) }
             while true {
                 let start = position
-                let inner = try self.tag()
+                let inner = try self.tag(sizeMax: 10)
                 if inner & 7 == 4 {
                     guard inner >> 3 == tag >> 3 else { throw .invalidTag(position: start) }
                     return
@@ -141,6 +154,13 @@ extension RawSpan {
 }
 
 extension Span<UInt8> {
+    /// The same bytes as a raw span.
+    package var raw: RawSpan {
+        @_lifetime(copy self)
+        @inline(__always)
+        get { RawSpan(_elements: self) }
+    }
+
     /// A copy of the bytes in an array.
     package func copied() -> [UInt8] {
         [UInt8](capacity: count) { output in

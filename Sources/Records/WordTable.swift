@@ -1,7 +1,7 @@
 /// A small fixed map from words to numbers, looked up without allocating.
 ///
-/// Words are at most eight ASCII letters or digits, packed in an integer, case ignored: longer words
-/// are known by their first eight. Built once; open addressing over 512 places.
+/// Words are at most eight ASCII letters or digits, packed in an integer, case ignored: longer
+/// words are known by their first eight. Built once; open addressing over 512 places.
 struct WordTable: Sendable {
     /// The packed words; 0 is a free place.
     private var words = [UInt64](repeating: 0, count: 512)

@@ -113,7 +113,9 @@ package struct SketchAccumulator: Sendable {
 
     /// Adds an encoded sketch; on an error part of it may have been added.
     package mutating func merge(_ encoded: Span<UInt8>) throws(MeasureError) {
-        try DistinctSketch.forEach(encoded) { register, rank in add(register: register, rank: rank) }
+        try DistinctSketch.forEach(encoded) { register, rank in
+            add(register: register, rank: rank)
+        }
     }
 
     /// About how many distinct values were added.
