@@ -104,7 +104,7 @@ final class CompiledAPI: Sendable {
             trie.insert(route.path, entry: number, hasTemplates: true)
         }
         routes = trie
-        routeNames = api.routes.map { Array($0.path.utf8) }
+        routeNames = api.routes.map { Array($0.name.utf8) }
         routeMethods = api.routes.map { route in
             guard let method = route.method else { return .any }
             let known = RequestMethod(method)
