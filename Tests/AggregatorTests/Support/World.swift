@@ -1,0 +1,217 @@
+import Aggregator
+import EventLog
+import FileIO
+import FileIOTesting
+import Logging
+import Postgres
+import PostgresTesting
+import Records
+import Rollups
+import Synchronization
+import Telemetry
+import Testing
+import Threads
+
+/// Logs in memory, a migrated database, and what the logs ought to fold to.
+final class World: Sendable {
+    let fileSystem = MemoryFileSystem()
+    let directory: LogDirectory
+    let uri: String
+    let time = SystemTimeSource()
+    let metrics = MetricsRegistry()
+
+    init(_ uri: String) throws {
+        self.uri = uri
+        directory = try LogDirectory(path: "/data", fileSystem: fileSystem, time: time)
+    }
+
+    /// Lends a world around a migrated database.
+    static func with<T>(_ body: (World) async throws -> T) async throws -> T {
+        try await TestDatabase.with { uri in
+            _ = try await Migrator().migrate(uri)
+            return try await body(try World(uri))
+        }
+    }
+
+    var configuration: AggregatorConfiguration {
+        var configuration = AggregatorConfiguration(postgres: uri, data: "/data")
+        configuration.flushInterval = .milliseconds(5)
+        configuration.compactionInterval = .milliseconds(20)
+        configuration.retryDelayMax = .milliseconds(100)
+        return configuration
+    }
+
+    func connect() throws -> PostgresConnection {
+        try PostgresConnection(uri, applicationName: "tests")
+    }
+
+    /// An aggregator over this world.
+    func aggregator(
+        _ configuration: AggregatorConfiguration, hooks: AggregatorHooks = AggregatorHooks()
+    ) -> Aggregator {
+        var logger = Logger(label: "aggregator")
+        logger.logLevel = .critical
+        return Aggregator(
+            configuration, logs: directory, time: time, metrics: metrics, logger: logger,
+            hooks: hooks)
+    }
+
+    /// Runs aggregators until everything durable is folded, or the time is up.
+    func fold(
+        _ aggregators: [Aggregator], timeout: Duration = .seconds(120)
+    ) async throws {
+        await withTaskGroup { group in
+            for aggregator in aggregators {
+                group.addTask { try? await aggregator.run() }
+            }
+            let isDone = await waitUntilFolded(timeout: timeout)
+            if !isDone { Issue.record("not folded in time") }
+            group.cancelAll()
+        }
+        try await compact()
+    }
+
+    /// Compacts what is left.
+    func compact(_ configuration: AggregatorConfiguration? = nil) async throws {
+        try await aggregator(configuration ?? self.configuration).compactAll()
+    }
+
+    /// Waits on a thread of its own; the bell rings whenever a checkpoint moves.
+    private func waitUntilFolded(timeout: Duration) async -> Bool {
+        let directory = directory
+        let uri = uri
+        let time = time
+        let deadline = time.monotonicNanoseconds()
+            + UInt64(timeout.components.seconds) * 1_000_000_000
+        return await ThreadOwned(name: "wait", ()).run { _ in
+            guard let connection = try? PostgresConnection(uri, applicationName: "tests") else {
+                return false
+            }
+            while time.monotonicNanoseconds() < deadline {
+                let change = directory.changeCount
+                if (try? isFolded(directory, connection)) == true { return true }
+                directory.waitForChange(since: change, timeout: .milliseconds(50))
+            }
+            return false
+        }
+    }
+}
+
+/// Whether the database says that everything durable is folded and every end is recorded.
+private func isFolded(_ directory: LogDirectory, _ connection: PostgresConnection) throws -> Bool {
+    for log in try directory.logs() {
+        let found = try connection.query(
+            """
+            SELECT s.folded = $2::text::int8multirange, l.end_offset
+            FROM sluice.source s LEFT JOIN sluice.log l USING (log_id)
+            WHERE s.generation = 1 AND s.log_id = $1::text::uuid
+            """,
+            [.text(log.id.description), .text("{[0,\(log.durableOffset))}")])
+        guard found.rowCount == 1, found.bool(0, 0) == true else { return false }
+        if let end = log.endOffset, found.int(0, 1) != Int64(end.rawValue) { return false }
+    }
+    return true
+}
+
+/// Writes random logs and keeps what they ought to fold to.
+struct Scenario {
+    var random: SplitMix
+    var api = RollupModel(.api)
+    var consumer = RollupModel(.consumer)
+    var requests = 0
+    var deadLetters: [String: Int] = [:]
+    var offsets: UInt64 = 0
+
+    /// 2015-05-17 10:05:00 UTC: the day of the sample log.
+    static let start: Int64 = 1_431_857_100_000_000
+
+    init(seed: UInt64) { random = SplitMix(seed: seed) }
+
+    /// Writes a log of random requests in random batches, ended or not.
+    @discardableResult
+    mutating func writeLog(
+        _ world: World, records: Int, span: Int64 = 3 * 86_400_000_000, bad: Bool = true,
+        closes: Bool = true
+    ) throws -> LaneWriter? {
+        var configuration = LogConfiguration()
+        configuration.sync = .os
+        configuration.node = "gw-\(random.below(3))"
+        configuration.region = "eu"
+        let lane = try world.directory.openLane(random.below(4), configuration)
+        for _ in 0..<records {
+            if bad, random.below(25) == 0 {
+                try writeBad(lane)
+            } else {
+                let request = SampleRequest.random(&random, around: Self.start, span: span)
+                try lane.append(eventTime: request.completedAt) { request.encode(into: &$0) }
+                add(request)
+            }
+            if random.below(12) == 0 { try lane.write() }
+            if random.below(60) == 0 { try lane.heartbeat() }
+        }
+        if closes {
+            try lane.close()
+        } else {
+            try lane.write()
+        }
+        offsets += lane.nextOffset.rawValue
+        return closes ? nil : lane
+    }
+
+    mutating func add(_ request: SampleRequest) {
+        api.add(request)
+        consumer.add(request)
+        requests += 1
+    }
+
+    /// Writes a record that must go to the dead letters.
+    mutating func writeBad(_ lane: LaneWriter) throws {
+        let request = SampleRequest.random(&random, around: Self.start, span: 1_000)
+        let kind = random.pick([
+            "malformed", "schema_newer", "identity_mismatch", "future", "unknown_kind", "no_time",
+        ])
+        deadLetters[kind, default: 0] += 1
+        let other = LogID(random: &random)
+        try lane.append(eventTime: request.completedAt) { encoder in
+            request.encode(into: &encoder)
+            switch kind {
+            case "malformed": encoder.bytes.append(contentsOf: [0x3A, 0xFF])
+            case "schema_newer": encoder.put(.schemaVersion, 99)
+            case "identity_mismatch": encoder.put(.logID, other)
+            case "future": encoder.put(.completedAt, signed: 4_102_444_800_000_000)
+            case "unknown_kind": encoder.put(.kind, 77)
+            default: encoder.put(.completedAt, signed: 0)
+            }
+        }
+    }
+
+    /// Compares every table with the model.
+    func check(_ world: World, keysMax: Int = .max, _ comment: Comment = "") throws {
+        let connection = try world.connect()
+        for model in [api, consumer] {
+            for tier in model.definition.tiers {
+                let found = try readTable(model.definition, tier, connection)
+                let wrong = differences(found, model.table(tier, keysMax: keysMax))
+                #expect(wrong.isEmpty, "\(model.definition.name) \(tier.rawValue): \(comment)")
+            }
+            let left = try connection.query(
+                "SELECT count(*) FROM sluice_g1.\(model.definition.name)_delta")
+            #expect(left.int(0, 0) == 0)
+        }
+        let ledger = try connection.query(
+            """
+            SELECT sum(folded), sum(dead_lettered),
+                sum(expired + damaged + filtered + sampled + too_large + rejected)
+            FROM sluice.ledger
+            """)
+        let sum = (0..<3).reduce(0) { $0 + (ledger.int(0, $1) ?? 0) }
+        #expect(sum == Int64(offsets), "the ledger balances")
+        let letters = try connection.query(
+            "SELECT reason, count(*) FROM sluice.dead_letter GROUP BY reason")
+        var found: [String: Int] = [:]
+        for row in 0..<letters.rowCount {
+            found[letters.text(row, 0) ?? ""] = Int(letters.int(row, 1) ?? 0)
+        }
+        #expect(found == deadLetters)
+    }
+}
