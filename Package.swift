@@ -120,13 +120,14 @@ let package = Package(
         // Traffic for demonstrations and measurements: clients, an upstream, records by the million.
 
         // Assembly.
+        module("Console"),
         module("SluiceConfiguration", [.product(name: "Yams", package: "Yams")]),
         .executableTarget(
             name: "Sluice",
             dependencies: [
                 "Records", "Rollups", "FileIO", "EventLog", "Gateway", "Importing", "Postgres",
                 "EmbeddedPostgres", "Aggregator", "Query", "SluiceConfiguration", "LoadGeneration",
-                "Telemetry", "Threads", logging, crypto, lifecycle,
+                "Console", "Telemetry", "Threads", logging, crypto, lifecycle,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -157,6 +158,7 @@ let package = Package(
             "Query",
             ["Records", "Rollups", "Postgres", "PostgresTesting", "Telemetry", logging, lifecycle]),
         tests("SluiceConfiguration", []),
+        tests("Console", []),
         tests("LoadGeneration", ["FileIOTesting"]),
     ],
     swiftLanguageModes: [.v6]

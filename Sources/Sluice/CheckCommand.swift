@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import SluiceConfiguration
 
 /// `sluice check`.
@@ -32,7 +33,7 @@ struct CheckCommand: AsyncParsableCommand {
             var table = Table(["severity", "file", "line", "column", "variable", "path", "message"])
             table.rows += loaded.problems.map { Self.row("error", $0) }
             table.rows += loaded.notes.map { Self.row("note", $0) }
-            Terminal.output(table.text(format))
+            Terminal.show(table, format)
         }
         guard loaded.problems.isEmpty else {
             let count = loaded.problems.count

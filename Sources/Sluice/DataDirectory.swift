@@ -1,3 +1,4 @@
+import EmbeddedPostgres
 import EventLog
 import FileIO
 import Foundation
@@ -18,6 +19,16 @@ struct DataDirectory: Sendable {
     /// The event logs in it.
     func logs() throws(EventLogError) -> LogDirectory {
         try LogDirectory(path: path, fileSystem: fileSystem, time: SystemTimeSource())
+    }
+
+    /// How the embedded PostgreSQL in it is found and run.
+    var clusterConfiguration: EmbeddedClusterConfiguration {
+        let environment = ProcessInfo.processInfo.environment
+        return EmbeddedClusterConfiguration(
+            dataDirectory: path,
+            binDirectory: environment["SLUICE_POSTGRES_BIN"].flatMap { $0.isEmpty ? nil : $0 },
+            searchPath: environment["PATH"]
+        )
     }
 
     /// Makes the directory if it is missing.

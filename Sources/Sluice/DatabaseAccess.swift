@@ -16,10 +16,7 @@ enum DatabaseAccess {
             let data = DataDirectory(settings.data)
             try data.create()
             let cluster = EmbeddedCluster(
-                EmbeddedClusterConfiguration(
-                    dataDirectory: data.path,
-                    searchPath: ProcessInfo.processInfo.environment["PATH"]
-                ),
+                data.clusterConfiguration,
                 logger: Logger(label: "sluice.postgres")
             )
             let uri = try await cluster.start()

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import EventLog
 import FileIO
 import Foundation
@@ -156,7 +157,8 @@ struct LoadCommand: AsyncParsableCommand {
             statuses.rows = report.statuses.sorted { $0.key < $1.key }.map {
                 [.text("\($0.key)"), .integer(Int64($0.value))]
             }
-            Terminal.output("\n" + statuses.text(format))
+            Terminal.output("\n")
+            Terminal.show(statuses, format)
         }
         if report.completed == 0 { throw CommandFailure.failed("no request was answered") }
     }
@@ -213,6 +215,6 @@ struct LoadCommand: AsyncParsableCommand {
                 .integer(Int64(Double(records) / max(seconds, 1e-9))),
             ]
         ]
-        Terminal.output(table.text(format))
+        Terminal.show(table, format)
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import EventLog
 import FileIO
 import Foundation
@@ -9,7 +10,7 @@ struct LogCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log",
         abstract: "Look at event logs: list, print, verify.",
-        subcommands: [List.self, Cat.self, Verify.self]
+        subcommands: [List.self, LogCatCommand.self, Verify.self]
     )
 
     /// The argument that all subcommands take.
@@ -84,85 +85,7 @@ struct LogCommand: AsyncParsableCommand {
                     .integer(Int64(clamping: next.rawValue - done.rawValue)),
                 ])
             }
-            Terminal.output(table.text(format))
-        }
-    }
-
-    /// `sluice log cat`.
-    struct Cat: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Print records as JSON, one per line, log by log in order of offsets.",
-            discussion: """
-                EXAMPLES:
-                  sluice log cat sluice-data --limit 10
-                  sluice log cat sluice-data/log/0b8f… --from 1000 | jq .status
-                """
-        )
-
-        @OptionGroup var target: Target
-
-        @Option(help: "First offset wanted, in each log.")
-        var from: UInt64 = 0
-
-        @Option(help: "Most records printed.")
-        var limit: Int?
-
-        @Option(help: "Only this log.")
-        var log: String?
-
-        mutating func validate() throws {
-            if let log, LogID(log) == nil {
-                throw ValidationError(
-                    "--log: \"\(log)\" is not a log id; `sluice log ls` lists them"
-                )
-            }
-            if let limit, limit < 0 { throw ValidationError("--limit must not be negative") }
-        }
-
-        mutating func run() async throws {
-            let (logs, named) = try target.open()
-            let only = log.flatMap { LogID($0) } ?? named
-            var left = limit ?? Int.max
-            for summary in try logs.logs() where only == nil || only == summary.id {
-                guard left > 0 else { break }
-                var reader = try logs.reader(
-                    summary.id,
-                    from: max(Offset(from), summary.startOffset)
-                )
-                while left > 0, let item = try reader.next() {
-                    Terminal.output(Self.lines(item, summary.id, from: Offset(from), &left))
-                }
-            }
-        }
-
-        /// The JSON of one item; a skip is an object of its own, so that no offset is silent.
-        private static func lines(
-            _ item: LogItem,
-            _ log: LogID,
-            from: Offset,
-            _ left: inout Int
-        ) -> String {
-            var text = ""
-            switch item {
-            case .records(let batch):
-                batch.forEach { offset, bytes in
-                    guard left > 0, offset >= from else { return }
-                    left -= 1
-                    do {
-                        text += try RequestRecord(decoding: bytes).json() + "\n"
-                    } catch {
-                        text +=
-                            "{\"log_id\":\"\(log)\",\"offset\":\(offset.rawValue),\"undecodable\":"
-                            + "\(JSONText.quoted("\(error)"))}\n"
-                    }
-                }
-            case .skip(let range, let reason):
-                text =
-                    "{\"log_id\":\"\(log)\",\"skip\":\"\(reason.rawValue)\",\"from\":"
-                    + "\(range.lowerBound.rawValue),\"to\":\(range.upperBound.rawValue)}\n"
-            case .end: break
-            }
-            return text
+            Terminal.show(table, format)
         }
     }
 
@@ -199,7 +122,7 @@ struct LogCommand: AsyncParsableCommand {
                     report.end.map(Cell.offset) ?? .none, .text(report.result),
                 ])
             }
-            Terminal.output(table.text(format))
+            Terminal.show(table, format)
             if broken > 0 {
                 throw CommandFailure.failed("\(broken) log\(broken == 1 ? " is" : "s are") damaged")
             }

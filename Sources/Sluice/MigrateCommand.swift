@@ -1,5 +1,6 @@
 import Aggregator
 import ArgumentParser
+import Console
 
 /// `sluice migrate`.
 struct MigrateCommand: AsyncParsableCommand {
@@ -36,6 +37,6 @@ struct MigrateCommand: AsyncParsableCommand {
                 .text(format == .table ? String(migration.sha256.prefix(12)) : migration.sha256),
             ]
         }
-        Terminal.output(table.text(format))
+        Terminal.show(table, format)
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 
 /// `sluice query`.
 struct QueryCommand: AsyncParsableCommand {
@@ -77,77 +78,6 @@ struct QueryCommand: AsyncParsableCommand {
         guard format == .table else {
             return Terminal.output(answer.hasSuffix("\n") ? answer : answer + "\n")
         }
-        Terminal.output(Self.table(answer))
-    }
-
-    /// The CSV of an answer as aligned columns with units.
-    static func table(_ csv: String) -> String {
-        var lines = CSVReader.rows(csv)
-        guard !lines.isEmpty else { return "no rows\n" }
-        let header = lines.removeFirst()
-        guard !lines.isEmpty else { return "no rows: nothing was recorded that matches\n" }
-        let numeric = header.map(isMetric)
-        let rows = lines.map { line in
-            zip(header, line).map { name, value in shown(value, column: name) }
-        }
-        return Table.aligned(header, rows, numeric: numeric)
-    }
-
-    private static func isMetric(_ column: String) -> Bool {
-        let names: Set<String> = [
-            "requests", "errors", "client_errors", "server_errors", "error_rate", "aborted",
-            "bytes_in", "bytes_out", "unique_keys", "unique_clients", "other_requests",
-        ]
-        return names.contains(column) || isDuration(column)
-    }
-
-    private static func isDuration(_ column: String) -> Bool {
-        column.hasPrefix("latency_") || column.hasPrefix("upstream_")
-    }
-
-    private static func shown(_ value: String, column: String) -> String {
-        if value.isEmpty { return "–" }
-        guard isMetric(column), let number = Double(value) else { return value }
-        if isDuration(column) { return Units.seconds(number) }
-        if column == "error_rate" { return Units.share(number) }
-        if column.hasPrefix("bytes_") { return Units.bytes(number) }
-        return number.magnitude < 9e15 ? Units.count(Int64(number.rounded())) : value
-    }
-}
-
-/// Reads RFC 4180 text.
-enum CSVReader {
-    /// The records with their fields.
-    static func rows(_ text: String) -> [[String]] {
-        var rows: [[String]] = []
-        var row: [String] = []
-        var field: [UInt8] = []
-        var isQuoted = false
-        var bytes = Array(text.utf8)[...]
-        func end() { row.append(String(decoding: field, as: UTF8.self)); field = [] }
-        while let byte = bytes.popFirst() {
-            switch (byte, isQuoted) {
-            case (UInt8(ascii: "\""), true):
-                if bytes.first == UInt8(ascii: "\"") {
-                    field.append(byte)
-                    bytes = bytes.dropFirst()
-                } else {
-                    isQuoted = false
-                }
-            case (UInt8(ascii: "\""), false): isQuoted = true
-            case (UInt8(ascii: ","), false): end()
-            case (UInt8(ascii: "\n"), false):
-                if field.last == UInt8(ascii: "\r") { field.removeLast() }
-                end()
-                rows.append(row)
-                row = []
-            default: field.append(byte)
-            }
-        }
-        if !row.isEmpty || !field.isEmpty {
-            end()
-            rows.append(row)
-        }
-        return rows
+        Terminal.output(UsageTable.text(answer, inBold: Terminal.bold))
     }
 }

@@ -181,10 +181,7 @@ struct ServerProcess {
             return (secret.reveal(), nil)
         case .embedded:
             let cluster = EmbeddedCluster(
-                EmbeddedClusterConfiguration(
-                    dataDirectory: data.path,
-                    searchPath: ProcessInfo.processInfo.environment["PATH"]
-                ),
+                data.clusterConfiguration,
                 logger: Logger(label: "sluice.postgres")
             )
             let uri = try await cluster.start()

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 
 /// `sluice status`.
 struct StatusCommand: AsyncParsableCommand {

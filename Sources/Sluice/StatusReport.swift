@@ -1,3 +1,4 @@
+import Console
 import EmbeddedPostgres
 import EventLog
 import FileIO
@@ -33,7 +34,7 @@ struct StatusReport: Sendable {
         switch format {
         case .table:
             return sections.map { name, table in
-                let body = table.rows.isEmpty ? "none\n" : table.text(.table)
+                let body = table.rows.isEmpty ? "none\n" : table.text(.table, inBold: Terminal.bold)
                 return Terminal.bold(name.uppercased()) + "\n" + body
             }.joined(separator: "\n")
         case .json:

@@ -1,3 +1,5 @@
+import ArgumentParser
+import Console
 import Foundation
 import Synchronization
 
@@ -26,6 +28,11 @@ enum Terminal {
         } catch {
             exit(1)
         }
+    }
+
+    /// Writes a table to standard output.
+    static func show(_ table: Table, _ format: OutputFormat) {
+        output(table.text(format, inBold: bold))
     }
 
     /// Reports a failure.
@@ -86,3 +93,5 @@ final class ProgressBar: Sendable {
         return "\(title)  \(bar) \(min(100, done * 100 / total)) %  \(Units.count(done))"
     }
 }
+
+extension OutputFormat: ExpressibleByArgument {}

@@ -1,5 +1,6 @@
 import Aggregator
 import ArgumentParser
+import Console
 import FileIO
 import Foundation
 import Query
@@ -162,7 +163,7 @@ struct TokenCommand: AsyncParsableCommand {
                     token.revokedAt.map(Cell.time) ?? .none,
                 ]
             }
-            Terminal.output(table.text(format))
+            Terminal.show(table, format)
         }
     }
 

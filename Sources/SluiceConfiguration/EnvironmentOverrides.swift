@@ -7,6 +7,7 @@ struct EnvironmentOverrides {
     static let reserved: [(name: String, purpose: String)] = [
         ("SLUICE_CONFIG", "path of the configuration file"),
         ("SLUICE_LOG_LEVEL", "least severe log line shown: trace, debug, info, warning or error"),
+        ("SLUICE_POSTGRES_BIN", "directory of initdb and pg_ctl for the embedded PostgreSQL"),
         ("SLUICE_URL", "address of the query API for query, status and import"),
         ("SLUICE_TOKEN", "bearer token for the query API"),
     ]

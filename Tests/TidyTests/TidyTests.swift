@@ -35,6 +35,7 @@ struct TidyTests {
         ],
         "Query": ["Records", "Rollups", "Postgres", "Telemetry", "Threads"],
         "SluiceConfiguration": [],
+        "Console": [],
     ]
 
     /// Text that may not stand in `Sources`, and what to write instead.

@@ -1,7 +1,7 @@
 /// Numbers as people read them.
-enum Units {
+package enum Units {
     /// A whole number with thousands apart: 9,126.
-    static func count(_ number: some BinaryInteger) -> String {
+    package static func count(_ number: some BinaryInteger) -> String {
         let digits = Array(String(number.magnitude))
         var text = number < 0 ? "-" : ""
         for (index, digit) in digits.enumerated() {
@@ -12,7 +12,7 @@ enum Units {
     }
 
     /// Bytes with a binary unit: 12.3 MiB.
-    static func bytes(_ number: Double) -> String {
+    package static func bytes(_ number: Double) -> String {
         let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
         var value = number
         var unit = 0
@@ -24,7 +24,7 @@ enum Units {
     }
 
     /// Seconds with a unit that leaves three digits: 41.2 ms.
-    static func seconds(_ number: Double) -> String {
+    package static func seconds(_ number: Double) -> String {
         switch number.magnitude {
         case 0: "0 s"
         case ..<0.001: "\(decimal(number * 1_000_000)) µs"
@@ -37,10 +37,10 @@ enum Units {
     }
 
     /// A share as percent: 2.1 %.
-    static func share(_ number: Double) -> String { "\(decimal(number * 100)) %" }
+    package static func share(_ number: Double) -> String { "\(decimal(number * 100)) %" }
 
     /// About three digits.
-    static func decimal(_ number: Double) -> String {
+    package static func decimal(_ number: Double) -> String {
         guard number.isFinite else { return "\(number)" }
         let digits = number.magnitude >= 100 ? 0 : number.magnitude >= 10 ? 1 : 2
         var scale = 1.0

@@ -1,7 +1,5 @@
-import ArgumentParser
-
 /// How results are printed.
-enum OutputFormat: String, CaseIterable, ExpressibleByArgument {
+package enum OutputFormat: String, CaseIterable, Sendable {
     /// Aligned columns for people.
     case table
     /// One JSON document.
@@ -13,7 +11,7 @@ enum OutputFormat: String, CaseIterable, ExpressibleByArgument {
 }
 
 /// One value of a table: as a program reads it, and as a person does.
-enum Cell {
+package enum Cell: Sendable {
     /// Nothing known.
     case none
     /// Text.
@@ -28,7 +26,7 @@ enum Cell {
     case flag(Bool)
 
     /// For people.
-    var shown: String {
+    package var shown: String {
         switch self {
         case .none: "–"
         case .text(let text): text
@@ -40,7 +38,7 @@ enum Cell {
     }
 
     /// For CSV.
-    var plain: String {
+    package var plain: String {
         switch self {
         case .none: ""
         case .text(let text): text
@@ -51,7 +49,7 @@ enum Cell {
     }
 
     /// For JSON.
-    var json: String {
+    package var json: String {
         switch self {
         case .none: "null"
         case .text(let text): JSONText.quoted(text)
@@ -60,7 +58,7 @@ enum Cell {
     }
 
     /// Whether it stands at the right of its column.
-    var isNumber: Bool {
+    package var isNumber: Bool {
         switch self {
         case .integer, .bytes, .seconds: true
         case .none, .text, .flag: false
@@ -69,20 +67,23 @@ enum Cell {
 }
 
 /// Rows under named columns, printable in every format.
-struct Table {
+package struct Table: Sendable {
     /// Names of the columns, `snake_case`.
-    var columns: [String]
+    package var columns: [String]
 
     /// The rows; each has as many cells as there are columns.
-    var rows: [[Cell]] = []
+    package var rows: [[Cell]] = []
 
     /// An empty table.
-    init(_ columns: [String]) {
+    package init(_ columns: [String]) {
         self.columns = columns
     }
 
     /// The whole table in a format, with a line end.
-    func text(_ format: OutputFormat) -> String {
+    package func text(
+        _ format: OutputFormat,
+        inBold: (String) -> String = { $0 }
+    ) -> String {
         switch format {
         case .table:
             return Self.aligned(
@@ -90,7 +91,8 @@ struct Table {
                 rows.map { $0.map(\.shown) },
                 numeric: columns.indices.map { column in
                     rows.contains { $0[column].isNumber }
-                }
+                },
+                inBold: inBold
             )
         case .csv:
             let lines = [columns] + rows.map { $0.map(\.plain) }
@@ -107,7 +109,15 @@ struct Table {
     }
 
     /// Columns as wide as their widest value, numbers at the right.
-    static func aligned(_ header: [String], _ rows: [[String]], numeric: [Bool]) -> String {
+    ///
+    /// `inBold` marks the heading; text is cleaned of control characters.
+    package static func aligned(
+        _ header: [String],
+        _ rows: [[String]],
+        numeric: [Bool],
+        inBold: (String) -> String = { $0 }
+    ) -> String {
+        let rows = rows.map { $0.map(printable) }
         var widths = header.map(\.count)
         for row in rows {
             for (column, text) in row.enumerated() where column < widths.count {
@@ -124,13 +134,13 @@ struct Table {
             while text.last == " " { text.removeLast() }
             return text
         }
-        var text = Terminal.bold(line(header)) + "\n"
-        for row in rows { text += line(row.map(printable)) + "\n" }
+        var text = inBold(line(header)) + "\n"
+        for row in rows { text += line(row) + "\n" }
         return text
     }
 
     /// Text without control characters, which a terminal would obey.
-    private static func printable(_ text: String) -> String {
+    package static func printable(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: isControl) else { return text }
         return String(
             String.UnicodeScalarView(text.unicodeScalars.map { isControl($0) ? "\u{FFFD}" : $0 })
@@ -141,16 +151,17 @@ struct Table {
         scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
     }
 
-    private static func csvField(_ text: String) -> String {
+    /// A field with quotes if it needs them.
+    package static func csvField(_ text: String) -> String {
         guard text.contains(where: { ",\"\r\n".contains($0) || $0 == "\r\n" }) else { return text }
         return "\"" + text.replacing("\"", with: "\"\"") + "\""
     }
 }
 
 /// JSON text of single values.
-enum JSONText {
+package enum JSONText {
     /// A JSON string.
-    static func quoted(_ text: String) -> String {
+    package static func quoted(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {
