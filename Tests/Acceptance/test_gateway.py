@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections import Counter
 from typing import Any
 
@@ -151,7 +150,7 @@ def mixed(worker: Worker) -> None:
     """Random bursts on keep-alive connections."""
     rng = worker.plan.rng
     for client in connections(worker):
-        while time.monotonic() < worker.deadline:
+        while worker.goes_on:
             burst = [worker.plan.any() for _ in range(rng.choice([1, 1, 1, 2, 5, 16]))]
             if rng.random() < 0.03:
                 burst = [worker.plan.failing() if rng.random() < 0.8 else worker.plan.too_large()]
@@ -164,7 +163,7 @@ def loaded(worker: Worker) -> None:
     """As many small requests as the client can send."""
     rng = worker.plan.rng
     for client in connections(worker):
-        while time.monotonic() < worker.deadline:
+        while worker.goes_on:
             burst = [worker.plan.plain() for _ in range(32)]
             if rng.random() < 0.2:
                 burst[rng.randrange(32)] = worker.plan.any()

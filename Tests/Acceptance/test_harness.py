@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 from harness import sketches
 from harness.checks import Failure, check, equal
@@ -58,7 +57,7 @@ def workers(context: Context) -> None:
 
     def body(worker: Worker) -> None:
         for client in connections(worker):
-            while time.monotonic() < worker.deadline:
+            while worker.goes_on:
                 burst = [worker.plan.plain() for _ in range(8)]
                 worker.sent += burst
                 perform(client, burst)

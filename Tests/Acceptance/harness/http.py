@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -233,9 +234,9 @@ def is_ready(port: int, path: str = "/readyz") -> bool:
         return False
 
 
-def connect_retrying(port: int, deadline: float) -> Client | None:
-    """Connects to a server that may be restarting; None at the deadline."""
-    while time.monotonic() < deadline:
+def connect_retrying(port: int, goes_on: Callable[[], bool]) -> Client | None:
+    """Connects to a server that may be restarting; None when it is no longer wanted."""
+    while goes_on():
         try:
             return Client(port)
         except OSError:

@@ -113,7 +113,7 @@ def _stop() -> None:
     os._exit(1)
 
 
-def _children(parent: int) -> list[int]:
+def children_of(parent: int) -> list[int]:
     """The live children of a process, read from /proc."""
     found = []
     for entry in os.listdir("/proc"):
@@ -134,7 +134,7 @@ def _end_descendants(root: int) -> None:
     for _ in range(50):
         pending, seen = [root], []
         while pending:
-            for pid in _children(pending.pop()):
+            for pid in children_of(pending.pop()):
                 seen.append(pid)
                 pending.append(pid)
         if not seen:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.checks import Failure, check, equal
+from harness.checks import Failure, check, equal, until
 from harness.http import Broken, Client, connect_retrying, request
 from harness.upstream import BODY
 
@@ -259,8 +259,11 @@ class Plan:
         return exchange
 
 
-def perform(client: Client, exchanges: list[Exchange]) -> bool:
-    """Sends requests in one go and checks their responses in order; False when the connection ended."""
+def perform(client: Client, exchanges: list[Exchange], *, may_break: bool = False) -> bool:
+    """Sends requests in one go and checks their responses in order; False when the connection ended.
+
+    With `may_break` the server may vanish at any time; what was not completed then is left incomplete.
+    """
     client.send(b"".join(exchange.data for exchange in exchanges))
     for place, exchange in enumerate(exchanges):
         try:
@@ -269,6 +272,8 @@ def perform(client: Client, exchanges: list[Exchange]) -> bool:
             exchange.received = broken.response.received
             if exchange.is_broken:
                 equal(broken.response.status, exchange.status, f"{exchange.identity}: status before the break")
+                return False
+            if may_break:
                 return False
             raise Failure(
                 f"{exchange.identity}: {broken.reason} after {broken.response.received} bytes; request "
@@ -287,9 +292,6 @@ def perform(client: Client, exchanges: list[Exchange]) -> bool:
 
 # Several connections in several processes ------------------------------------------------------
 
-Body = Callable[["Worker"], None]
-
-
 @dataclass
 class Worker:
     """One thread of one client process."""
@@ -297,45 +299,90 @@ class Worker:
     port: int
     plan: Plan
     deadline: float
+    stop: Any
+    completed: Any
     sent: list[Exchange] = field(default_factory=list)
     error: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more requests are wanted."""
+        return time.monotonic() < self.deadline and not self.stop.is_set()
+
+
+Body = Callable[[Worker], None]
+
+
+class Fleet:
+    """Client processes with several connections each, running until they are told to stop."""
+
+    def __init__(
+        self, directory: Path, port: int, seed: int, body: Body, *, processes: int = 2, threads: int = 8,
+        seconds: float = 600, name: str = "c",
+    ) -> None:
+        context = multiprocessing.get_context("fork")
+        self._stop = context.Event()
+        self._completed = context.Value("L", 0)
+        self._seconds = seconds
+        self._children = []
+        deadline = time.monotonic() + seconds
+        for number in range(processes):
+            path = directory / f"tally-{name}{number}.pickle"
+            child = context.Process(
+                target=_client, args=(
+                    path, port, seed, f"{name}{number}", body, threads, deadline, self._stop, self._completed))
+            child.start()
+            self._children.append((child, path))
+
+    @property
+    def completed(self) -> int:
+        """Responses completed so far, as far as the clients have reported."""
+        return self._completed.value
+
+    def wait_completed(self, count: int, seconds: float = 30) -> None:
+        """Waits until so many responses were completed."""
+        until(lambda: self.completed >= count, f"{count} completed responses", seconds, 0.002)
+
+    def join(self) -> list[Exchange]:
+        """Waits for the clients' own end; returns all exchanges."""
+        exchanges: list[Exchange] = []
+        errors = []
+        for child, path in self._children:
+            child.join(self._seconds + 60)
+            if child.is_alive():
+                child.kill()
+                raise Failure("a client process did not end")
+            check(path.exists(), "a client process left no tally")
+            found, failed = pickle.loads(path.read_bytes())
+            path.unlink()
+            exchanges += found
+            errors += failed
+        if errors:
+            raise Failure("the client saw a wrong answer:\n" + "\n".join(errors[:4]))
+        identities = Counter(exchange.identity for exchange in exchanges)
+        check(len(identities) == len(exchanges), "the test itself used an identity twice")
+        return exchanges
+
+    def finish(self) -> list[Exchange]:
+        """Stops the clients; returns all exchanges."""
+        self._stop.set()
+        self._seconds = 60
+        return self.join()
 
 
 def run_workers(
     directory: Path, port: int, seed: int, body: Body, *, processes: int, threads: int, seconds: float
 ) -> list[Exchange]:
     """Runs the body in threads of several processes until the time is up; returns all exchanges."""
-    context = multiprocessing.get_context("fork")
-    deadline = time.monotonic() + seconds
-    children = []
-    for number in range(processes):
-        path = directory / f"tally-{number}.pickle"
-        child = context.Process(target=_client, args=(path, port, seed, number, body, threads, deadline))
-        child.start()
-        children.append((child, path))
-    exchanges: list[Exchange] = []
-    errors = []
-    for child, path in children:
-        child.join(seconds + 60)
-        if child.is_alive():
-            child.kill()
-            raise Failure("a client process did not end")
-        check(path.exists(), "a client process left no tally")
-        found, failed = pickle.loads(path.read_bytes())
-        path.unlink()
-        exchanges += found
-        errors += failed
-    if errors:
-        raise Failure("the client saw a wrong answer:\n" + "\n".join(errors[:4]))
-    identities = Counter(exchange.identity for exchange in exchanges)
-    check(len(identities) == len(exchanges), "the test itself used an identity twice")
-    return exchanges
+    return Fleet(directory, port, seed, body, processes=processes, threads=threads, seconds=seconds).join()
 
 
 def _client(
-    path: Path, port: int, seed: int, number: int, body: Body, threads: int, deadline: float
+    path: Path, port: int, seed: int, name: str, body: Body, threads: int, deadline: float, stop: Any,
+    completed: Any,
 ) -> None:
-    workers = [Worker(port, Plan(seed, f"c{number}t{index}"), deadline) for index in range(threads)]
+    workers = [
+        Worker(port, Plan(seed, f"{name}t{index}"), deadline, stop, completed) for index in range(threads)]
 
     def run(worker: Worker) -> None:
         try:
@@ -351,7 +398,7 @@ def _client(
     for thread in running:
         thread.join()
     found = [exchange for worker in workers for exchange in worker.sent]
-    # Bodies are not needed any more; the tally is.
+    # Requests and bodies are not needed any more; the tally is.
     for exchange in found:
         exchange.body = None
         exchange.data = b""
@@ -363,12 +410,31 @@ def _client(
 
 def connections(worker: Worker) -> Iterator[Client]:
     """New connections until the time is up."""
-    while time.monotonic() < worker.deadline:
-        client = connect_retrying(worker.port, worker.deadline)
+    while worker.goes_on:
+        client = connect_retrying(worker.port, lambda: worker.goes_on)
         if client is None:
             return
         with client:
             yield client
+
+
+def whatever_happens(worker: Worker) -> None:
+    """Requests of all kinds at a server that is killed: what broke off is noted as such, never repeated."""
+    rng = worker.plan.rng
+    for client in connections(worker):
+        while worker.goes_on:
+            burst = [
+                worker.plan.plain() if rng.random() < 0.8 else worker.plan.any()
+                for _ in range(rng.choice([1, 1, 2, 8, 32]))]
+            worker.sent += burst
+            try:
+                goes_on = perform(client, burst, may_break=True)
+            except OSError:
+                goes_on = False
+            with worker.completed.get_lock():
+                worker.completed.value += sum(exchange.is_complete for exchange in burst)
+            if not goes_on:
+                break
 
 
 def tally(exchanges: list[Exchange]) -> Counter:
