@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import socket
 from typing import Any
 
 from harness.checks import Failure, check, equal, until
 from harness.context import Context
-from harness.deployment import Up, make_roles
-from harness.http import exchange, is_ready, request
+from harness.deployment import Up
+from harness.http import is_ready
 from harness.query import QueryAPI
 from harness.registry import test
 

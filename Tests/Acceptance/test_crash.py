@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -14,7 +11,7 @@ from typing import Any
 
 from harness.checks import Failure, check, equal, settles, until
 from harness.context import Context
-from harness.database import Cluster, Database
+from harness.database import Database
 from harness.deployment import Roles, Up, make_roles
 from harness.http import is_ready
 from harness.isolation import children_of

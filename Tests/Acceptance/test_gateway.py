@@ -7,10 +7,10 @@ import socket
 from collections import Counter
 from typing import Any
 
-from harness.checks import Failure, check, equal, settles, until
+from harness.checks import Failure, check, equal, until
 from harness.context import Context
 from harness.deployment import Up
-from harness.http import Broken, Client, exchange, is_listening, request
+from harness.http import Client, exchange, is_listening, request
 from harness.query import QueryAPI
 from harness.registry import test
 from harness.traffic import KEYS, Exchange, Plan, Worker, connections, gateway_settings, perform, run_workers, tally

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 
 from harness.checks import Failure, check, equal, until
 from harness.context import Context
 from harness.deployment import Up
-from harness.http import Broken, Client, Response, request
+from harness.http import Broken, Client, Response
 from harness.registry import test
 from harness.traffic import gateway_settings
 from harness.upstream import Upstream

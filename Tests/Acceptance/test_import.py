@@ -271,7 +271,6 @@ def local_bucket(at: int, granularity: str, zone: ZoneInfo) -> str:
     instant = datetime.fromtimestamp(at, timezone.utc)
     local = instant.astimezone(zone)
     if granularity == "1h":
-        start = local.replace(minute=0, second=0, microsecond=0)
         # Before a change of the offset inside this hour, the bucket begins at the change.
         offset = local.utcoffset()
         first = at - (local.minute * 60 + local.second)

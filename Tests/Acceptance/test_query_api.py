@@ -12,7 +12,6 @@ from harness.checks import Failure, check, equal
 from harness.context import Context
 from harness.database import Cluster
 from harness.deployment import Roles, make_roles
-from harness.query import QueryAPI
 from harness.registry import test
 
 PERIOD = {"from_": "2025-06-01T00:00:00Z", "to": "2025-06-02T00:00:00Z"}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import sketches
-from harness.checks import Failure, check, equal, settles, until
+from harness.checks import check, equal, settles
 from harness.context import Context
 from harness.database import API_DIMENSIONS, CONSUMER_DIMENSIONS, TIER_SECONDS, Cluster, Database
-from harness.deployment import Roles, Up, make_roles
+from harness.deployment import Roles, make_roles
 from harness.registry import test
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}

@@ -8,11 +8,10 @@ import random
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from harness.checks import Failure, Skip, check, until
+from harness.checks import Failure, check
 from harness.process import Process
 
 SHARED_LOG = "../shared/data/apache_access.log"
