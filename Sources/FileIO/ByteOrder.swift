@@ -42,9 +42,8 @@ extension [UInt8] {
 
 extension Span<UInt8> {
     /// The same bytes as raw memory; `bytes` of any other element type could show padding, and is
-    /// therefore marked unsafe.
-    @inlinable
-    package var raw: RawSpan {
+    /// therefore marked unsafe. Modules above use the one of `Records`.
+    var raw: RawSpan {
         @_lifetime(copy self)
         get { unsafe bytes }
     }

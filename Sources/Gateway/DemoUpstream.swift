@@ -147,8 +147,9 @@ struct DemoAnswers {
 
     private func item(_ kind: String, _ id: String) -> String {
         // Only digits are repeated, whatever the path says.
-        let number = String(id.unicodeScalars.filter { ("0"..."9").contains($0) }.map(Character.init))
-        return #"{"kind":"\#(kind)","id":"\#(number)","state":"open","total_cents":\#(number.count * 1_250)}"#
+        let number = String(id.filter { ("0"..."9").contains($0) })
+        let total = number.count * 1_250
+        return #"{"kind":"\#(kind)","id":"\#(number)","state":"open","total_cents":\#(total)}"#
     }
 
     private mutating func list(_ kind: String, _ count: Int) -> String {
@@ -218,8 +219,9 @@ private final class DemoConnection: ChannelInboundHandler {
     /// Whether the whole body has come; its bytes are dropped, the head's are kept for `respond`.
     private func skipBody(_ context: ChannelHandlerContext) -> Bool {
         let start = parser.head.length
-        guard var rest = inbound.getSlice(at: inbound.readerIndex + start,
-            length: inbound.readableBytes - start)
+        guard
+            var rest = inbound.getSlice(
+                at: inbound.readerIndex + start, length: inbound.readableBytes - start)
         else { return false }
         var isComplete = false
         if parser.head.framing == .chunked {

@@ -7,9 +7,9 @@ internal import Telemetry
 
 /// Everything that belongs to one event loop: its lane of the log, its connections, its pools.
 ///
-/// Owner: the event loop; nothing here is touched from elsewhere. Records appended during a tick are
-/// written once, at the end of the tick, and only then are the responses completed that they belong
-/// to. Crash story: (1) the record is appended in memory and the response's last bytes are kept
+/// Owner: the event loop; nothing here is touched from elsewhere. Records appended during a tick
+/// are written once, at the end of the tick, and only then are the responses completed that they
+/// belong to. Crash story: (1) the record is appended in memory and the response's last bytes are kept
 /// back; a crash here loses both, and the client knows that it has no answer; (2) the batch is
 /// handed to the kernel; a kill after this keeps the record, whether or not the response was
 /// completed; (3) the last bytes are handed to the kernel. So no completed response lacks a record.

@@ -125,10 +125,14 @@ extension ClientConnection {
     // MARK: Log space
 
     /// Promises the log space that the record can take; true if there already is a promise.
-    private func reserve() -> Bool {
+    func reserve() -> Bool {
         guard exchange.reservedBytes == 0 else { return true }
+        // Of a head that was refused, any part may be recorded.
+        let headBytes =
+            head.length > 0
+            ? head.length : min(inbound.writerIndex, loop.shared.limits.headBytesMax)
         let bytes =
-            head.length + loop.shared.recordBytesMax + (exchange.api?.recordBytesMax ?? 0)
+            headBytes + loop.shared.recordBytesMax + (exchange.api?.recordBytesMax ?? 0)
             + (exchange.owner?.recordBytesMax ?? 0)
         guard loop.reserve(bytes) else { return false }
         exchange.reservedBytes = bytes
@@ -219,8 +223,8 @@ extension ClientConnection {
         consumed = inbound.writerIndex - rest.readableBytes
     }
 
-    /// Passes on what a buffer holds of the body; what is left in it belongs to the next request, or
-    /// has to wait.
+    /// Passes on what a buffer holds of the body; what is left in it belongs to the next request,
+    /// or has to wait.
     func takeBody(_ buffer: inout ByteBuffer) {
         guard upstream != nil || isDiscardingBody else { return }
         let before = buffer.readableBytes

@@ -225,8 +225,9 @@ extension ClientConnection {
         record()
     }
 
-    /// Answers by itself.
-    func refuse(_ refusal: Refusal) {
+    /// Answers by itself; that there is no log space comes before every other reason.
+    func refuse(_ wanted: Refusal) {
+        let refusal = wanted == .logFull || reserve() ? wanted : .logFull
         if phase == .head {
             phase = .exchange
             isRequestComplete = true
@@ -239,7 +240,7 @@ extension ClientConnection {
         exchange.outcome = refusal.outcome
         hasResponseHead = true
         responseFraming = .length
-        let keeps = !refusal.closesConnection && keepsAlive
+        let keeps = !wanted.closesConnection && keepsAlive
         ending = keeps ? .keep : .close
         isDiscardingBody = !isRequestComplete && keeps
         writeProblem(refusal)
@@ -288,7 +289,7 @@ extension ClientConnection {
         loop.completeAfterTick(self)
     }
 
-    /// Says that the log is full, which the log itself cannot.
+    /// Ends a request that the log has no space for.
     private func sendUnrecorded() {
         loop.shared.metrics.droppedLogFull.add()
         loop.shared.metrics.requests[Int(exchange.outcome.rawValue)].add()
@@ -314,7 +315,7 @@ extension ClientConnection {
         isAwaitingWritability = false
         exchange.outcome = outcome
         ending = .reset
-        record()
+        if reserve() { record() } else { sendUnrecorded() }
         if outcome == .clientAborted { close() }
     }
 }

@@ -1,4 +1,5 @@
 internal import FileIO
+internal import Records
 internal import NIOCore
 
 extension ByteBuffer {

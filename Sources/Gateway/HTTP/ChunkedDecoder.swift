@@ -1,7 +1,7 @@
 /// Finds the data in a chunked body, incrementally and in place (RFC 9112 §7.1).
 ///
-/// Strict: hexadecimal digits, then CR or an extension; CR LF everywhere; extensions are skipped and
-/// never forwarded. Owner: the connection.
+/// Strict: hexadecimal digits, then CR or an extension; CR LF everywhere; extensions are skipped
+/// and never forwarded. Owner: the connection.
 struct ChunkedDecoder {
     /// What the next bytes are.
     enum Step: Equatable, Sendable {

@@ -12,8 +12,8 @@ enum ParseStep: Equatable, Sendable {
 
 /// Parses header or trailer lines, incrementally and in place.
 ///
-/// Every byte is looked at once, wherever the input is split, so that the verdict does not depend on
-/// how the bytes arrive. Positions count from the first byte of the head, which therefore must stay
+/// Every byte is looked at once, wherever the input is split, so that the verdict does not depend
+/// on how the bytes arrive. Positions count from the first byte of the head, which therefore must stay
 /// where it is until the head is complete. Owner: the connection.
 struct FieldParser {
     /// What comes next; each state lists its successors.
