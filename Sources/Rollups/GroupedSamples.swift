@@ -28,89 +28,52 @@ struct GroupedSamples {
     }
 }
 
-/// Counts one row's buckets and encodes them; clean again after each row.
-struct HistogramScratch {
-    /// The count of each bucket.
-    private var counts = [UInt32](repeating: 0, count: LatencyHistogram.bucketCount)
-    /// One bit per bucket that is not empty.
-    private var used = [UInt64](repeating: 0, count: LatencyHistogram.bucketCount / 64)
+/// Encodes the samples of one row after the other; nothing is allocated per row.
+struct RowEncoder {
+    /// Collects durations when there are several.
+    private var histogram = HistogramAccumulator()
+    /// Collects registers when there are several.
+    private var sketch = SketchAccumulator()
 
-    /// Appends the canonical encoding of a row's durations.
-    mutating func encode(_ grouped: GroupedSamples, _ row: Int, into output: inout [UInt8]) {
+    /// Appends the canonical histogram of a row's durations (samples are bucket indices).
+    mutating func histogram(_ grouped: GroupedSamples, _ row: Int, into output: inout [UInt8]) {
         let range = grouped.range(of: row)
-        guard !range.isEmpty else { return }
-        for place in range {
-            let index = Int(grouped.samples[place])
-            counts[index] += 1
-            used[index >> 6] |= 1 << UInt64(index & 63)
-        }
-        var next = 0
-        for word in used.indices where used[word] != 0 {
-            var bits = used[word]
-            used[word] = 0
-            while bits != 0 {
-                let index = word << 6 | bits.trailingZeroBitCount
-                bits &= bits - 1
-                let count = counts[index]
-                counts[index] = 0
-                let gap = index - next
-                output.append(addingCapacity: 10) { span in
-                    span.appendVarint(UInt64(gap))
-                    span.appendVarint(UInt64(count))
-                }
-                next = index + 1
+        switch range.count {
+        case 0: return
+        case 1:
+            let index = grouped.samples[range.lowerBound]
+            output.append(addingCapacity: 11) { span in
+                span.appendVarint(UInt64(index))
+                span.append(1)
             }
+        default:
+            for place in range {
+                histogram.add(index: Int(grouped.samples[place]), count: 1)
+            }
+            histogram.encode(into: &output)
+            histogram.removeAll()
         }
     }
-}
 
-/// Collects one row's registers and encodes them; clean again after each row.
-struct SketchScratch {
-    /// The rank of each register.
-    private var ranks = [UInt8](repeating: 0, count: DistinctSketch.registerCount)
-    /// One bit per register that is not 0.
-    private var used = [UInt64](repeating: 0, count: DistinctSketch.registerCount / 64)
-
-    /// Appends the canonical encoding of a row's values.
-    mutating func encode(_ grouped: GroupedSamples, _ row: Int, into output: inout [UInt8]) {
+    /// Appends the canonical sketch of a row's values (samples are register × 64 + rank).
+    mutating func sketch(_ grouped: GroupedSamples, _ row: Int, into output: inout [UInt8]) {
         let range = grouped.range(of: row)
-        guard !range.isEmpty else { return }
-        for place in range {
-            let sample = grouped.samples[place]
-            let register = Int(sample >> 6)
-            let rank = UInt8(truncatingIfNeeded: sample & 63)
-            if ranks[register] < rank { ranks[register] = rank }
-            used[register >> 6] |= 1 << UInt64(register & 63)
-        }
-        let start = output.count
-        output.append(1)
-        var next = 0
-        for word in used.indices where used[word] != 0 {
-            var bits = used[word]
-            while bits != 0 {
-                let register = word << 6 | bits.trailingZeroBitCount
-                bits &= bits - 1
-                let value = UInt64(register - next) << 6 | UInt64(ranks[register])
-                output.append(addingCapacity: 10) { span in span.appendVarint(value) }
-                next = register + 1
+        switch range.count {
+        case 0: return
+        case 1:
+            let value = grouped.samples[range.lowerBound]
+            output.append(addingCapacity: 11) { span in
+                span.append(1)
+                span.appendVarint(UInt64(value))
             }
-        }
-        if output.count - start > DistinctSketch.denseSize {
-            output.removeSubrange(start...)
-            DistinctSketch.encodeDense(ranks, into: &output)
-        }
-        clean()
-    }
-
-    /// Zeroes the registers that were used.
-    private mutating func clean() {
-        for word in used.indices where used[word] != 0 {
-            var bits = used[word]
-            used[word] = 0
-            while bits != 0 {
-                ranks[word << 6 | bits.trailingZeroBitCount] = 0
-                bits &= bits - 1
+        default:
+            for place in range {
+                let value = grouped.samples[place]
+                sketch.add(
+                    register: Int(value >> 6), rank: UInt8(truncatingIfNeeded: value & 63))
             }
+            sketch.encode(into: &output)
+            sketch.removeAll()
         }
     }
 }

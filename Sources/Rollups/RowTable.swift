@@ -222,18 +222,17 @@ struct RowTable: Sendable {
         let upstreams = GroupedSamples(self.upstreams, rows: rowCount)
         let clients = GroupedSamples(self.clients, rows: rowCount)
         let keys = GroupedSamples(self.keys, rows: rowCount)
-        var histogram = HistogramScratch()
-        var sketch = SketchScratch()
+        var encoder = RowEncoder()
         var output: [UInt8] = []
         for row in buckets.indices {
             output.removeAll(keepingCapacity: true)
-            histogram.encode(latencies, row, into: &output)
+            encoder.histogram(latencies, row, into: &output)
             let first = output.count
-            histogram.encode(upstreams, row, into: &output)
+            encoder.histogram(upstreams, row, into: &output)
             let second = output.count
-            sketch.encode(clients, row, into: &output)
+            encoder.sketch(clients, row, into: &output)
             let third = output.count
-            sketch.encode(keys, row, into: &output)
+            encoder.sketch(keys, row, into: &output)
             let width = places.count
             let folded = FoldedRow(
                 definition, values, bucket: buckets[row], counts: counts[row],
