@@ -229,6 +229,9 @@ package struct FoldOutput: Sendable {
             entry.startedAt = Self.clamped(view.completedAt)
         case .sessionEnd, .logEnd:
             break
+        case .unparsed:
+            park(.unparsed, view.tag("reason", in: bytes), bytes, offset, log, &counts)
+            return
         case .unspecified:
             park(.unknownKind, nil, bytes, offset, log, &counts)
             return

@@ -12,6 +12,9 @@ package enum RecordKind: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case logStart = 4
     /// The payload of an end frame.
     case logEnd = 5
+    /// A line of an imported file that could not be read: the tag `reason` says why,
+    /// `captured_request` holds its bytes. Goes to the dead letters, never into rollups.
+    case unparsed = 6
 
     /// The name in JSON and in messages.
     package var name: String {
@@ -22,6 +25,7 @@ package enum RecordKind: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .heartbeat: "heartbeat"
         case .logStart: "log_start"
         case .logEnd: "log_end"
+        case .unparsed: "unparsed"
         }
     }
 }

@@ -140,6 +140,17 @@ package struct RecordView: BitwiseCopyable, Sendable {
         }
     }
 
+    /// The value of the first tag with a key; nil when there is none.
+    package func tag(_ key: String, in bytes: RawSpan) -> String? {
+        var found: String?
+        forEachTag(in: bytes) { keyRange, valueRange in
+            if found == nil, text(keyRange, in: bytes) == key {
+                found = text(valueRange, in: bytes)
+            }
+        }
+        return found
+    }
+
     /// Where key and value of an encoded tag lie.
     static func tagParts(_ octets: Span<UInt8>, _ range: ByteRange) -> (ByteRange, ByteRange) {
         var reader = WireReader(octets.extracting(range.range))

@@ -57,6 +57,9 @@ package nonisolated enum Sluice_V1_Kind: SwiftProtobuf.Enum, Swift.CaseIterable 
 
   /// inside an end frame, where it takes no offset
   case logEnd // = 5
+
+  /// a foreign line that could not be read: tag "reason", captured_request
+  case unparsed // = 6
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -71,6 +74,7 @@ package nonisolated enum Sluice_V1_Kind: SwiftProtobuf.Enum, Swift.CaseIterable 
     case 3: self = .heartbeat
     case 4: self = .logStart
     case 5: self = .logEnd
+    case 6: self = .unparsed
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -83,6 +87,7 @@ package nonisolated enum Sluice_V1_Kind: SwiftProtobuf.Enum, Swift.CaseIterable 
     case .heartbeat: return 3
     case .logStart: return 4
     case .logEnd: return 5
+    case .unparsed: return 6
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -95,6 +100,7 @@ package nonisolated enum Sluice_V1_Kind: SwiftProtobuf.Enum, Swift.CaseIterable 
     .heartbeat,
     .logStart,
     .logEnd,
+    .unparsed,
   ]
 
 }
@@ -521,7 +527,7 @@ package nonisolated struct Sluice_V1_RequestRecord: @unchecked Sendable {
 fileprivate nonisolated let _protobuf_package = "sluice.v1"
 
 nonisolated extension Sluice_V1_Kind: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSPECIFIED\0\u{1}KIND_REQUEST\0\u{1}KIND_SESSION_END\0\u{1}KIND_HEARTBEAT\0\u{1}KIND_LOG_START\0\u{1}KIND_LOG_END\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSPECIFIED\0\u{1}KIND_REQUEST\0\u{1}KIND_SESSION_END\0\u{1}KIND_HEARTBEAT\0\u{1}KIND_LOG_START\0\u{1}KIND_LOG_END\0\u{1}KIND_UNPARSED\0")
 }
 
 nonisolated extension Sluice_V1_Outcome: SwiftProtobuf._ProtoNameProviding {
