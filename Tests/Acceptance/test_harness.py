@@ -85,3 +85,9 @@ def encodings(context: Context) -> None:
     # Two examples computed by hand: 3 and 64 µs; 1,000 µs is (9 - 5) × 64 + 61.
     equal(sketches.histogram_of([3, 64, 64]).hex(), "03013c02", "3, 64 and 64 µs")
     equal(sketches.histogram_index(1000), 4 * 64 + (1000 >> 3 & 63), "bucket of 1,000 µs")
+    for data, expected in (
+            (b"", "fa1ca1b0d6583fd0"), (b"a", "1cc6744e25e78222"), (b"192.0.2.7", "85f0fea654de75e8"),
+            (b"0123456789abcdef", "6796fb9852eb2d29"), (b"0123456789abcdefg", "e35eea000af8f7c9")):
+        equal(f"{sketches.stable_hash(data):016x}", expected, f"hash of {data!r}")
+    equal(sketches.histogram_of([3, 3, 5, 1000]).hex(), "03020101b70201", "the example of the format's page")
+    equal(sketches.encode_sketch({0: 1, 5: 3}).hex(), "01018302", "the example of the format's page")

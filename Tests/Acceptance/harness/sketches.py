@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -134,3 +135,47 @@ def nearest_rank(ordered: list[int], quantile: float) -> int:
     # Decimal places of the usual quantiles: 0.999 × 1000 must be 999, not 999.0000000001.
     rank = math.ceil(round(quantile * len(ordered), 6))
     return ordered[max(1, rank) - 1]
+
+
+# The hash that decides registers and the cardinality bound ---------------------------------------
+
+_K0, _K1, _K2 = 0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3
+_MASK = (1 << 64) - 1
+
+
+def _mix(left: int, right: int) -> int:
+    product = left * right
+    return product & _MASK ^ product >> 64
+
+
+@functools.cache
+def stable_hash(data: bytes) -> int:
+    """The 64-bit hash of docs/formats/sketches.md."""
+    state = _K2
+    padded = data + bytes(-len(data) % 16) if data else bytes(16)
+    for start in range(0, len(padded), 16):
+        first = int.from_bytes(padded[start:start + 8], "little")
+        second = int.from_bytes(padded[start + 8:start + 16], "little")
+        state = _mix(first ^ _K0, second ^ state)
+    return _mix(state ^ _K1, len(data) ^ _K0)
+
+
+def sketch_of(values: Iterable[str]) -> bytes:
+    """The encoding of the sketch of some texts."""
+    ranks: dict[int, int] = {}
+    for value in set(values):
+        hashed = stable_hash(value.encode())
+        register, rest = hashed >> 52, hashed & (1 << 52) - 1
+        ranks[register] = max(ranks.get(register, 0), 53 - rest.bit_length())
+    return encode_sketch(ranks)
+
+
+def key_rank(dimensions: list[str], values: Iterable[str]) -> int:
+    """The order in which keys are kept when there are too many."""
+    state, number, is_unmatched = _K2, 0, False
+    for name, value in zip(dimensions, values):
+        is_unmatched |= name == "route" and value == "__unmatched__"
+        data = int(value or 0).to_bytes(8, "little", signed=True) if name == "status" else value.encode()
+        state = _mix(stable_hash(data) ^ _K0, state ^ number)
+        number += 1
+    return (_mix(state ^ _K1, number ^ _K0) >> 1) + (is_unmatched << 63)
