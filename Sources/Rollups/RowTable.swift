@@ -68,10 +68,11 @@ struct RowTable: Sendable {
     private let tier: Tier
     /// High half: upper half of the hash; low half: row + 1; 0 is a free place.
     private var slots: [UInt64] = [UInt64](repeating: 0, count: 256)
-    /// The value ids of all rows, one row after the other.
-    private var ids: [UInt32] = []
-    /// The bucket of each row.
-    private var buckets: [Int64] = []
+    /// The keys of all rows, one after the other, in one place for the processor's cache: the low
+    /// and the high half of the bucket, then the value ids.
+    private var keys: [UInt32] = []
+    /// The numbers per key.
+    private let width: Int
     /// The integer measures of each row.
     private var counts: [Counts] = []
     /// Total durations: row in the high half, bucket index in the low half.
@@ -80,36 +81,35 @@ struct RowTable: Sendable {
     private var upstreams: [UInt64] = []
     /// Clients: row in the high half, register × 64 + rank in the low half.
     private var clients: [UInt64] = []
-    /// Keys: row in the high half, register × 64 + rank in the low half.
-    private var keys: [UInt64] = []
+    /// Credential keys: row in the high half, register × 64 + rank in the low half.
+    private var credentials: [UInt64] = []
 
     /// Makes an empty table.
     init(_ definition: RollupDefinition) {
         self.definition = definition
         places = definition.dimensions.map { Int($0.rawValue) }
+        width = places.count + 2
         tier = definition.finestTier
     }
 
     /// How many rows there are.
-    var rowCount: Int { buckets.count }
+    var rowCount: Int { counts.count }
 
     /// The memory in use, in bytes.
     var byteCount: Int {
-        slots.count * 8 + ids.count * 4 + buckets.count * 8
-            + counts.count * MemoryLayout<Counts>.stride
-            + (latencies.count + upstreams.count + clients.count + keys.count) * 8
+        slots.count * 8 + keys.count * 4 + counts.count * MemoryLayout<Counts>.stride
+            + (latencies.count + upstreams.count + clients.count + credentials.count) * 8
     }
 
     /// Forgets all rows and keeps the capacity.
     mutating func removeAll() {
         for index in slots.indices { slots[index] = 0 }
-        ids.removeAll(keepingCapacity: true)
-        buckets.removeAll(keepingCapacity: true)
+        keys.removeAll(keepingCapacity: true)
         counts.removeAll(keepingCapacity: true)
         latencies.removeAll(keepingCapacity: true)
         upstreams.removeAll(keepingCapacity: true)
         clients.removeAll(keepingCapacity: true)
-        keys.removeAll(keepingCapacity: true)
+        credentials.removeAll(keepingCapacity: true)
     }
 
     /// Adds a sample to the row of the current values.
@@ -125,7 +125,7 @@ struct RowTable: Sendable {
             upstreams.append(high | UInt64(LatencyHistogram.index(of: UInt64(sample.upstream))))
         }
         if sample.client != 0 { clients.append(high | UInt64(sample.client)) }
-        if sample.key != 0, definition.countsKeys { keys.append(high | UInt64(sample.key)) }
+        if sample.key != 0, definition.countsKeys { credentials.append(high | UInt64(sample.key)) }
     }
 
     /// Adds the integer measures.
@@ -173,10 +173,13 @@ struct RowTable: Sendable {
     /// Whether a row has a key.
     @inline(__always)
     private func isEqual(_ row: Int, _ bucket: Int64, _ current: [UInt32]) -> Bool {
-        guard buckets[row] == bucket else { return false }
-        var index = row * places.count
+        var index = row * width
+        guard keys[index] == UInt32(truncatingIfNeeded: bucket),
+            keys[index + 1] == UInt32(truncatingIfNeeded: bucket >> 32)
+        else { return false }
+        index += 2
         for place in places {
-            if ids[index] != current[place] { return false }
+            if keys[index] != current[place] { return false }
             index += 1
         }
         return true
@@ -185,10 +188,11 @@ struct RowTable: Sendable {
     /// Adds a row that is not there.
     @inline(never)
     private mutating func insert(_ bucket: Int64, _ current: [UInt32], _ hash: UInt64) -> Int {
-        if (buckets.count + 1) * 2 > slots.count { grow() }
-        let row = buckets.count
-        buckets.append(bucket)
-        for place in places { ids.append(current[place]) }
+        if (counts.count + 1) * 2 > slots.count { grow() }
+        let row = counts.count
+        keys.append(UInt32(truncatingIfNeeded: bucket))
+        keys.append(UInt32(truncatingIfNeeded: bucket >> 32))
+        for place in places { keys.append(current[place]) }
         counts.append(Counts())
         place(hash, row)
         return row
@@ -206,12 +210,18 @@ struct RowTable: Sendable {
     private mutating func grow() {
         slots = [UInt64](repeating: 0, count: slots.count * 2)
         var current = [UInt32](repeating: 0, count: Dimension.allCases.count)
-        for row in buckets.indices {
+        for row in counts.indices {
             for (index, place) in places.enumerated() {
-                current[place] = ids[row * places.count + index]
+                current[place] = keys[row * width + 2 + index]
             }
-            place(hash(buckets[row], current), row)
+            place(hash(bucket(of: row), current), row)
         }
+    }
+
+    /// The bucket of a row.
+    private func bucket(of row: Int) -> Int64 {
+        let halves = UInt64(keys[row * width + 1]) << 32 | UInt64(keys[row * width])
+        return Int64(bitPattern: halves)
     }
 
     /// Calls the body with every row.
@@ -221,10 +231,10 @@ struct RowTable: Sendable {
         let latencies = GroupedSamples(self.latencies, rows: rowCount)
         let upstreams = GroupedSamples(self.upstreams, rows: rowCount)
         let clients = GroupedSamples(self.clients, rows: rowCount)
-        let keys = GroupedSamples(self.keys, rows: rowCount)
+        let credentials = GroupedSamples(self.credentials, rows: rowCount)
         var encoder = RowEncoder()
         var output: [UInt8] = []
-        for row in buckets.indices {
+        for row in counts.indices {
             output.removeAll(keepingCapacity: true)
             encoder.histogram(latencies, row, into: &output)
             let first = output.count
@@ -232,11 +242,10 @@ struct RowTable: Sendable {
             let second = output.count
             encoder.sketch(clients, row, into: &output)
             let third = output.count
-            encoder.sketch(keys, row, into: &output)
-            let width = places.count
+            encoder.sketch(credentials, row, into: &output)
             let folded = FoldedRow(
-                definition, values, bucket: buckets[row], counts: counts[row],
-                valueIDs: ids.span.extracting((row * width)..<((row + 1) * width)),
+                definition, values, bucket: bucket(of: row), counts: counts[row],
+                valueIDs: keys.span.extracting((row * width + 2)..<((row + 1) * width)),
                 latency: output.span.extracting(0..<first),
                 upstream: output.span.extracting(first..<second),
                 clients: output.span.extracting(second..<third),
