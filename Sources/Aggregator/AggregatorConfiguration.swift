@@ -9,8 +9,8 @@ package struct AggregatorConfiguration: Sendable {
 
     /// How long records wait for company before they are written.
     package var flushInterval: Duration = .milliseconds(250)
-    /// Most records of one fold transaction; reached only under backlog. Chosen: large flushes merge
-    /// more records per row, small ones keep retries cheap.
+    /// Most records of one fold transaction; reached only under backlog. Chosen: large flushes
+    /// merge more records per row, small ones keep retries cheap.
     package var flushRecordsMax = 250_000
     /// Most log bytes of one fold transaction; two such batches are in memory at once.
     package var flushBytesMax = 64 << 20

@@ -58,7 +58,7 @@ package struct Migrator: Sendable {
         self.migrations = migrations
     }
 
-    /// The advisory lock that migrations are serialised by; an arbitrary number ("sluice" in ASCII).
+    /// The advisory lock that serialises migrations; an arbitrary number ("sluice" in ASCII).
     private static let lock: Int64 = 0x73_6C75_6963_65
 
     /// Applies what is missing and returns it; safe in any number of processes at once.

@@ -289,8 +289,10 @@ package final class MemoryFileSystem: FileSystem {
             if let words = contents.words { return words }
             let words = MappedWords(byteCount: byteCount)
             for place in 0..<(byteCount / 8) where place * 8 + 8 <= contents.live.count {
-                words.store64(
-                    place * 8, contents.live.span.raw.littleEndian(UInt64.self, at: place * 8))
+                let word = (0..<8).reduce(UInt64(0)) { word, byte in
+                    word | UInt64(contents.live[place * 8 + byte]) << UInt64(8 * byte)
+                }
+                words.store64(place * 8, word)
             }
             contents.words = words
             return words

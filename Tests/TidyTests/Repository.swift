@@ -50,7 +50,7 @@ struct Repository {
                 let path = folder.isEmpty ? name : folder + "/" + name
                 var isFolder: ObjCBool = false
                 let full = root.appendingPathComponent(path).path
-                guard FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) else {
+                guard unsafe FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) else {
                     continue
                 }
                 if isFolder.boolValue { folders.append(path) } else { found.append(path) }
