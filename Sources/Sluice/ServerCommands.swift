@@ -1,26 +1,4 @@
 import ArgumentParser
-import Foundation
-import Logging
-
-/// Sends log lines to standard error, at the level that `SLUICE_LOG_LEVEL` names.
-enum LogSetup {
-    /// To be called once, before the first logger is made.
-    static func bootstrap() throws(CommandFailure) {
-        var level = Logger.Level.notice
-        if let text = ProcessInfo.processInfo.environment["SLUICE_LOG_LEVEL"], !text.isEmpty {
-            guard let named = Logger.Level(rawValue: text.lowercased()) else {
-                let known = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
-                throw .usage("SLUICE_LOG_LEVEL: \"\(text)\" is not one of \(known)")
-            }
-            level = named
-        }
-        LoggingSystem.bootstrap { [level] label in
-            var handler = StreamLogHandler.standardError(label: label)
-            handler.logLevel = level
-            return handler
-        }
-    }
-}
 
 /// `sluice up`.
 struct UpCommand: AsyncParsableCommand {
