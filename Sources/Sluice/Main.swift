@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Foundation
 
 /// The entry point: parses the arguments, runs the command, turns failures into exit codes.
@@ -25,12 +26,23 @@ struct Main {
                 exit(0)
             }
             if code == .validationFailure {
-                Terminal.write(SluiceCommand.fullMessage(for: error) + "\n")
+                Terminal.write(withHint(SluiceCommand.fullMessage(for: error)))
                 exit(2)
             }
             Terminal.error("\(error)")
             exit(1)
         }
+    }
+
+    /// The parser's message, and after its first line what else is wrong.
+    private static func withHint(_ message: String) -> String {
+        var lines = message.split(separator: "\n", omittingEmptySubsequences: false)
+        let usage = lines.first { $0.hasPrefix("Usage: ") }?.dropFirst("Usage: ".count) ?? ""
+        let hint = UsageHint.text(Array(CommandLine.arguments.dropFirst()), usage: String(usage))
+        if !hint.isEmpty, !lines[0].contains("Unknown option") {
+            lines[0] += "\n" + hint.dropLast()
+        }
+        return lines.joined(separator: "\n") + "\n"
     }
 }
 

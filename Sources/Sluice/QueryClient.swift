@@ -83,9 +83,7 @@ struct QueryClient: Sendable {
         let response: HTTPClientResponse
         let body: String
         do {
-            response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
-            let bytes = try await response.body.collect(upTo: Self.answerBytesMax)
-            body = String(buffer: bytes)
+            (response, body) = try await Self.send(request)
         } catch {
             throw CommandFailure.failed(
                 "could not reach the query API at \(base): \(error); is `sluice up` or `sluice "
@@ -96,6 +94,25 @@ struct QueryClient: Sendable {
             throw Self.failure(status: Int(response.status.code), body)
         }
         return body
+    }
+
+    /// One exchange over a connection of its own; a refused connection fails at once.
+    private static func send(
+        _ request: HTTPClientRequest
+    ) async throws -> (HTTPClientResponse, String) {
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.retryConnectionEstablishment = false
+        configuration.timeout.connect = .seconds(10)
+        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        do {
+            let response = try await client.execute(request, timeout: .seconds(60))
+            let bytes = try await response.body.collect(upTo: answerBytesMax)
+            try await client.shutdown()
+            return (response, String(buffer: bytes))
+        } catch {
+            try? await client.shutdown()
+            throw error
+        }
     }
 
     /// The server's problem document as a sentence; wrong parameters are wrong usage.

@@ -116,3 +116,28 @@ struct UsageTableTests {
         #expect(UsageTable.text("api\r\n", inBold: { $0 }).hasPrefix("no rows"))
     }
 }
+
+@Suite("UsageHint")
+struct UsageHintTests {
+    private let create = "sluice token create [--config <file>] --scope <scope> [--wait]"
+
+    @Test("names unknown options and surplus words, and only those")
+    func names() {
+        func check(_ words: String, _ usage: String, _ expected: String) {
+            let arguments = words.split(separator: " ").map(String.init)
+            #expect(UsageHint.text(arguments, usage: usage) == expected, "\(words)")
+        }
+        check("token create --no", create, "There is no option --no here.\n")
+        check("token create x", create, "Nothing is expected where \"x\" stands.\n")
+        check("token create --config x --wait --scope=y", create, "")
+        check("token create --config", create, "")
+        check(
+            "log ls a --no",
+            "sluice log ls <dir> [--format <format>]",
+            "There is no option --no here.\n"
+        )
+        check("log ls a b", "sluice log ls <dir> [--format <format>]", "")
+        check("query --no", "sluice query <options>", "")
+        check("", "", "")
+    }
+}
