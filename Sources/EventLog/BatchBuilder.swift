@@ -42,7 +42,10 @@ struct BatchBuilder {
     ///   - encode: Encodes the fields from kind onwards.
     /// - Throws: `recordTooLarge`; the batch is as it was then.
     mutating func append(
-        offset: Offset, eventTime: Int64, bytesMax: Int, _ encode: (inout RecordEncoder) -> Void
+        offset: Offset,
+        eventTime: Int64,
+        bytesMax: Int,
+        _ encode: (inout RecordEncoder) -> Void
     ) throws(EventLogError) {
         let start = encoder.bytes.count
         encoder.bytes.appendLittleEndian(UInt32(0))
@@ -106,7 +109,10 @@ struct BatchBuilder {
 
     /// The frame that ends a log, with a log-end record for information.
     static func endFrame(
-        logID: LogID, endOffset: Offset, appendTime: Int64, salt: UInt64
+        logID: LogID,
+        endOffset: Offset,
+        appendTime: Int64,
+        salt: UInt64
     ) -> [UInt8] {
         var record = RecordEncoder()
         record.put(.schemaVersion, schemaVersion)

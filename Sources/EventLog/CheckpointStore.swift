@@ -3,9 +3,8 @@ package import Records
 
 /// A consumer's durable "everything below this offset is done", one small file per log.
 ///
-/// The file is one line of text: `sluice-checkpoint 1 <log id> <next offset> <CRC32C, 8 hex digits>`,
-/// the checksum being that of the line before its last space. `docs/formats/checkpoint.md` says it
-/// too.
+/// The file is one line: `sluice-checkpoint 1 <log id> <next offset> <CRC32C, 8 hex digits>`, the
+/// checksum being that of the line before its last space. `docs/formats/checkpoint.md` says it too.
 package struct CheckpointStore: Sendable {
     /// The consumer.
     package let consumer: String
@@ -18,7 +17,10 @@ package struct CheckpointStore: Sendable {
 
     /// Makes the consumer's directory.
     init(
-        consumer: String, paths: LogPaths, fileSystem: any FileSystem, bell: Bell
+        consumer: String,
+        paths: LogPaths,
+        fileSystem: any FileSystem,
+        bell: Bell
     ) throws(EventLogError) {
         let allowed = consumer.utf8.allSatisfy { byte in
             switch byte {
@@ -70,7 +72,9 @@ package struct CheckpointStore: Sendable {
     static func load(_ log: LogID, directory: String, fileSystem: any FileSystem) -> Offset? {
         guard let bytes = try? fileSystem.readFile("\(directory)/\(log)") else { return nil }
         let fields = String(decoding: bytes, as: UTF8.self).split(
-            separator: " ", omittingEmptySubsequences: false)
+            separator: " ",
+            omittingEmptySubsequences: false
+        )
         guard fields.count == 5, fields[0] + " " + fields[1] == magic,
             LogID(String(fields[2])) == log, let offset = UInt64(fields[3])
         else { return nil }
@@ -81,7 +85,9 @@ package struct CheckpointStore: Sendable {
 
     /// The highest checkpoint that any consumer has for a log, configured or not.
     static func highest(
-        _ log: LogID, paths: LogPaths, fileSystem: any FileSystem
+        _ log: LogID,
+        paths: LogPaths,
+        fileSystem: any FileSystem
     ) throws(EventLogError) -> Offset {
         let consumers: [String]
         do throws(FileIOError) {

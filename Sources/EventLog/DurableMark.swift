@@ -49,7 +49,10 @@ final class DurableMark: Sendable {
 
     /// Maps the mark of the log in a directory.
     static func map(
-        _ path: String, logID: LogID, fileSystem: any FileSystem, writable: Bool
+        _ path: String,
+        logID: LogID,
+        fileSystem: any FileSystem,
+        writable: Bool
     ) throws(EventLogError) -> DurableMark {
         let words = try io { () throws(FileIOError) in
             try fileSystem.mapWords(path, byteCount: byteCount, writable: writable)
@@ -85,7 +88,8 @@ final class DurableMark: Sendable {
             checksum([
                 logID.high, logID.low, sequence, value.durableOffset.rawValue,
                 value.segmentBase.rawValue, value.position, flags,
-            ]))
+            ])
+        )
     }
 
     /// The valid slot with the highest sequence number.
@@ -109,8 +113,11 @@ final class DurableMark: Sendable {
             sum == checksum([logID.high, logID.low, sequence, durable, base, position, flags])
         else { return nil }
         let value = MarkValue(
-            durableOffset: Offset(durable), segmentBase: Offset(base), position: position,
-            isEnded: flags & 1 != 0)
+            durableOffset: Offset(durable),
+            segmentBase: Offset(base),
+            position: position,
+            isEnded: flags & 1 != 0
+        )
         return (sequence, value)
     }
 

@@ -25,6 +25,8 @@ package enum EventLogError: Error, Equatable, Sendable {
     case locked(LogID)
     /// A checkpoint's consumer name is not usable as a directory name.
     case invalidConsumerName(String)
+    /// Whoever wrote a log gave up, for a reason of their own.
+    case abandoned(reason: String)
     /// A configuration value is outside its limits.
     case invalidConfiguration(String)
 }
@@ -55,7 +57,7 @@ extension EventLogError: CustomStringConvertible {
             "log \"\(log)\" is locked by another process"
         case .invalidConsumerName(let name):
             "\"\(name)\" cannot be a consumer's name"
-        case .invalidConfiguration(let reason):
+        case .abandoned(let reason), .invalidConfiguration(let reason):
             reason
         }
     }

@@ -96,7 +96,9 @@ struct FrameHeader: Equatable, Sendable {
     private static func checksum(of frame: RawSpan) -> UInt32 {
         let head = Checksum.crc32c(frame.extracting(0..<checksumPosition))
         return Checksum.crc32c(
-            frame.extracting(headerBytes..<frame.byteCount), continuing: head)
+            frame.extracting(headerBytes..<frame.byteCount),
+            continuing: head
+        )
     }
 
     /// What bytes turned out to be.
@@ -148,7 +150,8 @@ struct FrameHeader: Equatable, Sendable {
                 eventTimeMin: frame.littleEndian(Int64.self, at: 32),
                 eventTimeMax: frame.littleEndian(Int64.self, at: 40),
                 durableOffset: Offset(frame.littleEndian(UInt64.self, at: 48))
-            ))
+            )
+        )
     }
 
     /// Whether the payload is exactly `count` records, so that walking it can never go wrong, even

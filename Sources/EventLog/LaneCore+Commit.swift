@@ -64,8 +64,10 @@ extension LaneCore {
                 directoryChanges: state.directoryChanges,
                 needsDirectorySync: needsDirectorySync,
                 mark: MarkValue(
-                    durableOffset: state.writtenOffset, segmentBase: last.base,
-                    position: last.position)
+                    durableOffset: state.writtenOffset,
+                    segmentBase: last.base,
+                    position: last.position
+                )
             )
         }
     }
@@ -79,7 +81,9 @@ extension LaneCore {
             state.statistics.syncs += 1
             state.statistics.syncNanoseconds += nanoseconds
             state.statistics.syncNanosecondsMax = max(
-                state.statistics.syncNanosecondsMax, nanoseconds)
+                state.statistics.syncNanosecondsMax,
+                nanoseconds
+            )
             // The group's segments are the first of those there now; nobody else removes any.
             var sealed: [LaneSegment] = []
             for (index, segment) in group.segments.enumerated() {
@@ -130,8 +134,7 @@ extension LaneCore {
         let old = state.segments[index]
         let chosen = state.retained.indices.filter { state.retained[$0].segment == old.base }
         guard let first = chosen.first else { return }
-        var random = SystemRandom()
-        let salt = random.next()
+        let salt = random()
         for batch in chosen {
             FrameHeader.storeSalt(salt, into: &state.retained[batch].bytes)
         }
@@ -144,8 +147,13 @@ extension LaneCore {
             return file
         }
         var segment = try begin(
-            file, at: path, base: base, isReplacing: base == old.base,
-            frames: chosen.map { state.retained[$0].bytes }, salt: salt)
+            file,
+            at: path,
+            base: base,
+            isReplacing: base == old.base,
+            frames: chosen.map { state.retained[$0].bytes },
+            salt: salt
+        )
         segment.syncedPosition = segment.position
         segment.isSealed = old.isSealed
         old.file.close()
@@ -164,7 +172,8 @@ extension LaneCore {
             Self.finish(segment)
         }
         // A segment without unacknowledged batches was not rebuilt: its descriptor has failed.
-        state.mustRoll = state.mustRoll || active.syncedPosition < active.position
+        state.mustRoll =
+            state.mustRoll || active.syncedPosition < active.position
             || state.retained.isEmpty
         active.syncedPosition = active.position
         state.segments = [active]
@@ -173,8 +182,10 @@ extension LaneCore {
         state.directorySynced = state.directoryChanges
         activePosition.store(Int(active.position), ordering: .relaxed)
         return MarkValue(
-            durableOffset: state.writtenOffset, segmentBase: active.base,
-            position: active.position)
+            durableOffset: state.writtenOffset,
+            segmentBase: active.base,
+            position: active.position
+        )
     }
 }
 
@@ -199,8 +210,11 @@ extension LaneCore {
             }
             let active = state.segments[state.segments.count - 1]
             let frame = BatchBuilder.endFrame(
-                logID: template.logID, endOffset: state.writtenOffset,
-                appendTime: time.wallMicroseconds(), salt: active.salt)
+                logID: template.logID,
+                endOffset: state.writtenOffset,
+                appendTime: time.wallMicroseconds(),
+                salt: active.salt
+            )
             let end = active.position + UInt64(frame.count)
             try io { () throws(FileIOError) in
                 try active.file.write(frame, at: active.position)
@@ -215,8 +229,11 @@ extension LaneCore {
                 Self.finish(segment)
             }
             return MarkValue(
-                durableOffset: state.writtenOffset, segmentBase: active.base, position: end,
-                isEnded: true)
+                durableOffset: state.writtenOffset,
+                segmentBase: active.base,
+                position: end,
+                isEnded: true
+            )
         }
         // Into both slots, so that one damaged slot does not bring the log back to life.
         mark.store(value)

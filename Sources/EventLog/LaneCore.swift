@@ -14,6 +14,8 @@ final class LaneCore: Sendable {
     let template: SegmentHeader
     let fileSystem: any FileSystem
     let time: any TimeSource
+    /// Salts.
+    let random: @Sendable () -> UInt64
     let mark: DurableMark
     let bell: Bell
     /// Deletes the oldest segment that all consumers have passed; false when there is none.
@@ -36,8 +38,14 @@ final class LaneCore: Sendable {
 
     /// Makes the first segment of a new log in its directory.
     init(
-        directory: String, configuration: LogConfiguration, template: SegmentHeader,
-        fileSystem: any FileSystem, time: any TimeSource, mark: DurableMark, bell: Bell,
+        directory: String,
+        configuration: LogConfiguration,
+        template: SegmentHeader,
+        fileSystem: any FileSystem,
+        time: any TimeSource,
+        random: @escaping @Sendable () -> UInt64,
+        mark: DurableMark,
+        bell: Bell,
         makeRoom: @escaping @Sendable () -> Bool
     ) throws(EventLogError) {
         self.directory = directory
@@ -45,6 +53,7 @@ final class LaneCore: Sendable {
         self.template = template
         self.fileSystem = fileSystem
         self.time = time
+        self.random = random
         self.mark = mark
         self.bell = bell
         self.makeRoom = makeRoom
@@ -80,7 +89,10 @@ final class LaneCore: Sendable {
             state.writtenOffset = end
             let active = state.segments[state.segments.count - 1]
             return MarkValue(
-                durableOffset: end, segmentBase: active.base, position: active.position)
+                durableOffset: end,
+                segmentBase: active.base,
+                position: active.position
+            )
         }
         written.store(end.rawValue, ordering: .sequentiallyConsistent)
         if configuration.sync == .os {
@@ -90,7 +102,9 @@ final class LaneCore: Sendable {
 
     /// Writes a batch; the state lock is held.
     private func writeLocked(
-        _ state: inout LaneState, _ batch: inout BatchBuilder, now: Int64
+        _ state: inout LaneState,
+        _ batch: inout BatchBuilder,
+        now: Int64
     ) throws(EventLogError) {
         let active = state.segments[state.segments.count - 1]
         let isFull = Int(active.position) + batch.byteCount > configuration.segmentBytes
@@ -134,7 +148,12 @@ final class LaneCore: Sendable {
             guard let file = spare else { throw .full }
             let isReplacing = state.segments.last?.base == base
             let segment = try begin(
-                file, at: sparePath, base: base, isReplacing: isReplacing, frames: [])
+                file,
+                at: sparePath,
+                base: base,
+                isReplacing: isReplacing,
+                frames: []
+            )
             spare = nil
             isSpareReady.store(false, ordering: .relaxed)
             return segment
@@ -158,13 +177,16 @@ final class LaneCore: Sendable {
 
     /// Writes a segment's header and frames into an unpublished file and gives it its name.
     func begin(
-        _ file: any File, at path: String, base: Offset, isReplacing: Bool, frames: [[UInt8]],
+        _ file: any File,
+        at path: String,
+        base: Offset,
+        isReplacing: Bool,
+        frames: [[UInt8]],
         salt: UInt64? = nil
     ) throws(EventLogError) -> LaneSegment {
         var header = template
-        var random = SystemRandom()
         header.baseOffset = base
-        header.salt = salt ?? random.next()
+        header.salt = salt ?? random()
         header.createdAt = time.wallMicroseconds()
         header.durableOffset = durableOffset
         let target = LogPaths.segment(base, in: directory)
@@ -181,7 +203,12 @@ final class LaneCore: Sendable {
             try fileSystem.rename(path, to: target, replacing: isReplacing)
         }
         return LaneSegment(
-            file: file, path: target, base: base, salt: header.salt, position: position)
+            file: file,
+            path: target,
+            base: base,
+            salt: header.salt,
+            position: position
+        )
     }
 
     /// Gives back the space reserved beyond a sealed segment's end, and closes it.

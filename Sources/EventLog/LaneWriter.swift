@@ -127,7 +127,8 @@ package final class LaneWriter {
     ///   full batch needs first; nothing was appended then.
     @discardableResult
     package func append(
-        eventTime: Int64, _ encode: (inout RecordEncoder) -> Void
+        eventTime: Int64,
+        _ encode: (inout RecordEncoder) -> Void
     ) throws(EventLogError) -> Offset {
         guard !isClosed else { throw .closed }
         if isDropping {
@@ -140,8 +141,11 @@ package final class LaneWriter {
         let offset = nextOffset
         do throws(EventLogError) {
             try batch.append(
-                offset: offset, eventTime: eventTime,
-                bytesMax: core.configuration.recordBytesMax, encode)
+                offset: offset,
+                eventTime: eventTime,
+                bytesMax: core.configuration.recordBytesMax,
+                encode
+            )
         } catch {
             recordsTooLarge += 1
             throw error

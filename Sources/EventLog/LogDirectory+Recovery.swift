@@ -30,7 +30,11 @@ extension LogDirectory {
     package func inspect(_ id: LogID) throws(EventLogError) -> RecoveryReport {
         let scan = try LogScan(logID: id, directory: paths.log(id), fileSystem: fileSystem)
         let mark = try DurableMark.map(
-            LogPaths.mark(in: paths.log(id)), logID: id, fileSystem: fileSystem, writable: true)
+            LogPaths.mark(in: paths.log(id)),
+            logID: id,
+            fileSystem: fileSystem,
+            writable: true
+        )
         return report(id, scan, durable: try durableOffset(id, scan, mark), movedAside: [])
     }
 
@@ -38,7 +42,11 @@ extension LogDirectory {
     private func recover(_ id: LogID) throws(EventLogError) -> RecoveryReport? {
         let directory = paths.log(id)
         let mark = try DurableMark.map(
-            LogPaths.mark(in: directory), logID: id, fileSystem: fileSystem, writable: true)
+            LogPaths.mark(in: directory),
+            logID: id,
+            fileSystem: fileSystem,
+            writable: true
+        )
         if let value = mark.load(), value.isEnded, try isWhole(value, directory) { return nil }
         let scan = try LogScan(logID: id, directory: directory, fileSystem: fileSystem)
         let durable = try durableOffset(id, scan, mark)
@@ -46,9 +54,13 @@ extension LogDirectory {
             // The end is there; only the mark was not.
             publish(
                 MarkValue(
-                    durableOffset: end, segmentBase: position.segment, position: position.position,
-                    isEnded: true),
-                mark)
+                    durableOffset: end,
+                    segmentBase: position.segment,
+                    position: position.position,
+                    isEnded: true
+                ),
+                mark
+            )
             return nil
         }
         let end = max(scan.validEnd, durable)
@@ -58,7 +70,9 @@ extension LogDirectory {
 
     /// Everything below this offset had been synced, or a consumer has seen it.
     private func durableOffset(
-        _ id: LogID, _ scan: LogScan, _ mark: DurableMark
+        _ id: LogID,
+        _ scan: LogScan,
+        _ mark: DurableMark
     ) throws(EventLogError) -> Offset {
         let checkpoint = try CheckpointStore.highest(id, paths: paths, fileSystem: fileSystem)
         let marked = mark.load()?.durableOffset ?? .zero
@@ -75,7 +89,10 @@ extension LogDirectory {
 
     /// Describes a scan.
     private func report(
-        _ id: LogID, _ scan: LogScan, durable: Offset, movedAside: [String]
+        _ id: LogID,
+        _ scan: LogScan,
+        durable: Offset,
+        movedAside: [String]
     ) -> RecoveryReport {
         let end = scan.endOffset ?? max(scan.validEnd, durable)
         return RecoveryReport(
@@ -97,16 +114,30 @@ extension LogDirectory {
     /// is synced; (6) the mark is stored. Killed before (4), the next recovery does it all again;
     /// killed after, it finds the end frame.
     private func seal(
-        _ id: LogID, _ scan: LogScan, end: Offset, mark: DurableMark
+        _ id: LogID,
+        _ scan: LogScan,
+        end: Offset,
+        mark: DurableMark
     ) throws(EventLogError) -> [String] {
         let directory = paths.log(id)
         let known = scan.segments.last { $0.header != nil }?.header
         let header = SegmentHeader(
-            logID: id, baseOffset: end, salt: randomSalt(), createdAt: time.wallMicroseconds(),
-            lane: known?.lane, predecessor: known?.predecessor, durableOffset: end,
-            node: known?.node ?? "", region: known?.region ?? "")
+            logID: id,
+            baseOffset: end,
+            salt: random(),
+            createdAt: time.wallMicroseconds(),
+            lane: known?.lane,
+            predecessor: known?.predecessor,
+            durableOffset: end,
+            node: known?.node ?? "",
+            region: known?.region ?? ""
+        )
         let frame = BatchBuilder.endFrame(
-            logID: id, endOffset: end, appendTime: header.createdAt, salt: header.salt)
+            logID: id,
+            endOffset: end,
+            appendTime: header.createdAt,
+            salt: header.salt
+        )
         let bytes = header.encoded() + frame
         var moved: [String] = []
         do throws(FileIOError) {
@@ -127,7 +158,10 @@ extension LogDirectory {
             try file.write(bytes, at: 0)
             try file.sync()
             try fileSystem.rename(
-                temporary, to: LogPaths.segment(end, in: directory), replacing: false)
+                temporary,
+                to: LogPaths.segment(end, in: directory),
+                replacing: false
+            )
             try? fileSystem.removeFile(directory + "/next.tmp")
             try? fileSystem.removeFile(directory + "/rebuild.tmp")
             try fileSystem.syncDirectory(directory)
@@ -136,9 +170,13 @@ extension LogDirectory {
         }
         publish(
             MarkValue(
-                durableOffset: end, segmentBase: end, position: UInt64(bytes.count),
-                isEnded: true),
-            mark)
+                durableOffset: end,
+                segmentBase: end,
+                position: UInt64(bytes.count),
+                isEnded: true
+            ),
+            mark
+        )
         return moved
     }
 

@@ -25,7 +25,8 @@ extension LogDirectory {
     /// - Returns: What is gone; also written to the log's tombstones before the deletion.
     @discardableResult
     package func deleteSegments(
-        consumedBy consumers: [String], retain policy: RetentionPolicy
+        consumedBy consumers: [String],
+        retain policy: RetentionPolicy
     ) throws(EventLogError) -> [Tombstone] {
         let logs = try logs()
         var total = logs.reduce(UInt64(0)) { $0 + $1.byteCount }
@@ -66,7 +67,8 @@ extension LogDirectory {
     func tombstones(of id: LogID) throws(EventLogError) -> [Tombstone] {
         try io { () throws(FileIOError) in
             let present = LogPaths.tombstones(in: paths.log(id))
-            let found = try TombstoneFile.read(present, fileSystem: fileSystem)
+            let found =
+                try TombstoneFile.read(present, fileSystem: fileSystem)
                 + TombstoneFile.read(paths.buried(id), fileSystem: fileSystem)
             return found.sorted { $0.offsets.lowerBound < $1.offsets.lowerBound }
         }
@@ -88,15 +90,20 @@ extension LogDirectory {
     /// Sealed segments that all consumers have passed, the oldest first; within a log a later one
     /// never comes before an earlier one.
     private func candidates(
-        _ logs: [LogSummary], _ consumers: [String]
+        _ logs: [LogSummary],
+        _ consumers: [String]
     ) throws(EventLogError) -> [Candidate] {
         var result: [Candidate] = []
         for log in logs {
-            let passed = consumers.map { consumer in
-                CheckpointStore.load(
-                    log.id, directory: paths.checkpoints + "/" + consumer, fileSystem: fileSystem)
-                    ?? .zero
-            }.min() ?? log.durableOffset
+            let passed =
+                consumers.map { consumer in
+                    CheckpointStore.load(
+                        log.id,
+                        directory: paths.checkpoints + "/" + consumer,
+                        fileSystem: fileSystem
+                    )
+                        ?? .zero
+                }.min() ?? log.durableOffset
             var newest = Int64.min
             for index in log.segments.indices {
                 let isLast = index + 1 == log.segments.count
@@ -127,7 +134,10 @@ extension LogDirectory {
         let directory = paths.log(candidate.log.id)
         try io { () throws(FileIOError) in
             try TombstoneFile.append(
-                [tombstone], to: LogPaths.tombstones(in: directory), fileSystem: fileSystem)
+                [tombstone],
+                to: LogPaths.tombstones(in: directory),
+                fileSystem: fileSystem
+            )
             try fileSystem.removeFile(candidate.segment.path)
             try fileSystem.syncDirectory(directory)
         }
@@ -140,7 +150,10 @@ extension LogDirectory {
         let file = try io { () throws(FileIOError) in try fileSystem.open(path, .read) }
         defer { file.close() }
         var cursor = try SegmentCursor(
-            file, logID: candidate.log.id, base: candidate.segment.baseOffset)
+            file,
+            logID: candidate.log.id,
+            base: candidate.segment.baseOffset
+        )
         let size = try cursor.size()
         var earliest = Int64.max
         var latest = Int64.min
@@ -165,7 +178,10 @@ extension LogDirectory {
                 try fileSystem.createDirectory(paths.buried)
                 try fileSystem.syncDirectory(paths.logs)
                 try TombstoneFile.append(
-                    tombstones, to: paths.buried(id), fileSystem: fileSystem)
+                    tombstones,
+                    to: paths.buried(id),
+                    fileSystem: fileSystem
+                )
                 for name in try fileSystem.list(directory) where name != "mark" {
                     try fileSystem.removeFile(directory + "/" + name)
                 }

@@ -3,7 +3,7 @@ package import Records
 
 /// Making logs.
 extension LogDirectory {
-    /// Opens a lane for appending: always a new log, whose record at offset 0 names its predecessor.
+    /// Opens a lane for appending: always a new log, whose first record names its predecessor.
     ///
     /// Crash story: the log is made under a name that nobody looks at, with its mark locked, and
     /// renamed when it is complete; so nobody can take it for an abandoned one.
@@ -12,15 +12,22 @@ extension LogDirectory {
     ///   - index: The lane's index, from 0.
     ///   - configuration: How it is written.
     package func openLane(
-        _ index: Int, _ configuration: LogConfiguration
+        _ index: Int,
+        _ configuration: LogConfiguration
     ) throws(EventLogError) -> sending LaneWriter {
         try Self.check(configuration)
-        var random = SystemRandom()
-        let id = LogID(random: &random)
+        let id = makeLogID()
         let template = SegmentHeader(
-            logID: id, baseOffset: .zero, salt: 0, createdAt: time.wallMicroseconds(),
-            lane: index, predecessor: try predecessor(ofLane: index), durableOffset: .zero,
-            node: configuration.node, region: configuration.region)
+            logID: id,
+            baseOffset: .zero,
+            salt: 0,
+            createdAt: time.wallMicroseconds(),
+            lane: index,
+            predecessor: try predecessor(ofLane: index),
+            durableOffset: .zero,
+            node: configuration.node,
+            region: configuration.region
+        )
         let temporary = paths.unpublished(id)
         try io { () throws(FileIOError) in try fileSystem.createDirectory(temporary) }
         do throws(EventLogError) {
@@ -32,7 +39,11 @@ extension LogDirectory {
                 throw .locked(id)
             }
             let mark = try DurableMark.map(
-                markPath, logID: id, fileSystem: fileSystem, writable: true)
+                markPath,
+                logID: id,
+                fileSystem: fileSystem,
+                writable: true
+            )
             mark.initialize()
             mark.store(MarkValue())
             try io { () throws(FileIOError) in
@@ -40,8 +51,14 @@ extension LogDirectory {
                 try fileSystem.syncDirectory(paths.logs)
             }
             let core = try LaneCore(
-                directory: paths.log(id), configuration: configuration, template: template,
-                fileSystem: fileSystem, time: time, mark: mark, bell: bell
+                directory: paths.log(id),
+                configuration: configuration,
+                template: template,
+                fileSystem: fileSystem,
+                time: time,
+                random: random,
+                mark: mark,
+                bell: bell
             ) { [self] in
                 deleteOldestShipped(consumers: configuration.consumers)
             }
@@ -65,6 +82,7 @@ extension LogDirectory {
     ///   - body: Appends the records; when it throws, nothing is published.
     /// - Returns: False when a log of that id is there already (or was, and has been deleted), also
     ///   when another process won the race; the body may then not have been called.
+    /// - Throws: What the body throws, among others; `abandoned` is for the body's own reasons.
     package func writeSealedLog(
         id: LogID,
         _ configuration: LogConfiguration = LogConfiguration(),
@@ -72,21 +90,36 @@ extension LogDirectory {
     ) throws(EventLogError) -> Bool {
         try Self.check(configuration)
         if try isTaken(id) { return false }
-        var random = SystemRandom()
-        let temporary = paths.unpublished(LogID(random: &random))
+        let temporary = paths.unpublished(makeLogID())
         let template = SegmentHeader(
-            logID: id, baseOffset: .zero, salt: 0, createdAt: time.wallMicroseconds(),
-            lane: nil, predecessor: nil, durableOffset: .zero,
-            node: configuration.node, region: configuration.region)
+            logID: id,
+            baseOffset: .zero,
+            salt: 0,
+            createdAt: time.wallMicroseconds(),
+            lane: nil,
+            predecessor: nil,
+            durableOffset: .zero,
+            node: configuration.node,
+            region: configuration.region
+        )
         do throws(EventLogError) {
             try io { () throws(FileIOError) in try fileSystem.createDirectory(temporary) }
             let writer = try SealedLogWriter(
-                directory: temporary, template: template, configuration: configuration,
-                fileSystem: fileSystem, time: time)
+                directory: temporary,
+                template: template,
+                configuration: configuration,
+                fileSystem: fileSystem,
+                time: time,
+                random: random
+            )
             try body(writer)
             let end = try writer.finish()
             let mark = try DurableMark.map(
-                LogPaths.mark(in: temporary), logID: id, fileSystem: fileSystem, writable: true)
+                LogPaths.mark(in: temporary),
+                logID: id,
+                fileSystem: fileSystem,
+                writable: true
+            )
             mark.initialize()
             mark.store(end)
             mark.store(end)
@@ -135,7 +168,8 @@ extension LogDirectory {
             throw .invalidConfiguration("segment_bytes must be more than the segment's header")
         }
         let frame = configuration.batchBytesMax.addingReportingOverflow(
-            configuration.recordBytesMax)
+            configuration.recordBytesMax
+        )
         guard configuration.recordBytesMax > 0, configuration.batchBytesMax > 0,
             !frame.overflow, frame.partialValue <= FrameHeader.frameBytesMax - 4096
         else {

@@ -16,6 +16,8 @@ package final class LogDirectory: Sendable {
 
     let paths: LogPaths
     let bell: Bell
+    /// Sixty-four random bits, for ids and salts.
+    let random: @Sendable () -> UInt64
 
     /// Opens a data directory; nothing is recovered or locked.
     ///
@@ -23,10 +25,15 @@ package final class LogDirectory: Sendable {
     ///   - path: The data directory (`DATA`, not `DATA/log`); created when it is not there.
     ///   - fileSystem: The file system that it is in.
     ///   - time: The clocks.
+    ///   - random: Sixty-four random bits that nobody can guess; other ones only in tests.
     package init(
-        path: String, fileSystem: any FileSystem, time: any TimeSource
+        path: String,
+        fileSystem: any FileSystem,
+        time: any TimeSource,
+        random: @escaping @Sendable () -> UInt64 = LogDirectory.systemRandom
     ) throws(EventLogError) {
         self.path = path
+        self.random = random
         self.fileSystem = fileSystem
         self.time = time
         let paths = LogPaths(data: path)
@@ -37,6 +44,12 @@ package final class LogDirectory: Sendable {
             try fileSystem.syncDirectory(path)
         }
         bell = try Bell(paths.bell, fileSystem: fileSystem)
+    }
+
+    /// Sixty-four bits of the kernel's random generator.
+    package static let systemRandom: @Sendable () -> UInt64 = {
+        var generator = SystemRandom()
+        return generator.next()
     }
 
     // MARK: Waiting
@@ -89,7 +102,8 @@ package final class LogDirectory: Sendable {
                 let path = LogPaths.segment(base, in: directory)
                 guard let status = try fileSystem.status(path) else { continue }
                 found.append(
-                    SegmentSummary(baseOffset: base, byteCount: status.size, path: path))
+                    SegmentSummary(baseOffset: base, byteCount: status.size, path: path)
+                )
             }
             segments = found
             mark = try markValue(id) ?? MarkValue()
@@ -121,13 +135,19 @@ package final class LogDirectory: Sendable {
         let words: any SharedWords
         do throws(FileIOError) {
             words = try fileSystem.mapWords(
-                path, byteCount: DurableMark.byteCount, writable: false)
+                path,
+                byteCount: DurableMark.byteCount,
+                writable: false
+            )
         } catch {
             if error.isNotFound { throw .unknownLog(log) }
             throw .io(error)
         }
         return LogReader(
-            logID: log, from: from, directory: paths.log(log), fileSystem: fileSystem,
+            logID: log,
+            from: from,
+            directory: paths.log(log),
+            fileSystem: fileSystem,
             mark: DurableMark(words, logID: log)
         ) { [self] () throws(EventLogError) in try tombstones(of: log) }
     }
@@ -135,7 +155,11 @@ package final class LogDirectory: Sendable {
     /// A consumer's checkpoints in this data directory.
     package func checkpoints(consumer: String) throws(EventLogError) -> CheckpointStore {
         try CheckpointStore(
-            consumer: consumer, paths: paths, fileSystem: fileSystem, bell: bell)
+            consumer: consumer,
+            paths: paths,
+            fileSystem: fileSystem,
+            bell: bell
+        )
     }
 
     // MARK: Within the module
@@ -152,13 +176,17 @@ package final class LogDirectory: Sendable {
         let path = LogPaths.mark(in: paths.log(id))
         guard let status = try fileSystem.status(path), status.size > 0 else { return nil }
         let words = try fileSystem.mapWords(
-            path, byteCount: DurableMark.byteCount, writable: false)
+            path,
+            byteCount: DurableMark.byteCount,
+            writable: false
+        )
         return DurableMark(words, logID: id).load()
     }
 
     /// The first valid header of a log's segments.
     func firstHeader(
-        _ id: LogID, _ segments: [SegmentSummary]
+        _ id: LogID,
+        _ segments: [SegmentSummary]
     ) throws(EventLogError) -> SegmentHeader? {
         for segment in segments {
             let block: [UInt8]
@@ -177,9 +205,16 @@ package final class LogDirectory: Sendable {
         return nil
     }
 
-    /// A salt that nobody can guess.
-    func randomSalt() -> UInt64 {
-        var random = SystemRandom()
-        return random.next()
+    /// A fresh log id.
+    func makeLogID() -> LogID {
+        var generator = ClosureGenerator(body: random)
+        return LogID(random: &generator)
     }
+}
+
+/// A generator whose numbers come from a closure.
+private struct ClosureGenerator: RandomNumberGenerator {
+    let body: @Sendable () -> UInt64
+
+    func next() -> UInt64 { body() }
 }

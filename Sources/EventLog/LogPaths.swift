@@ -47,7 +47,8 @@ struct LogPaths: Sendable {
 
     /// The base offsets of the segments in a log's directory, ascending.
     static func segments(
-        in directory: String, fileSystem: any FileSystem
+        in directory: String,
+        fileSystem: any FileSystem
     ) throws(FileIOError) -> [Offset] {
         try fileSystem.list(directory).compactMap { baseOffset(of: $0) }
     }

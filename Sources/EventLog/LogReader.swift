@@ -31,7 +31,10 @@ package struct LogReader {
     }
 
     init(
-        logID: LogID, from: Offset, directory: String, fileSystem: any FileSystem,
+        logID: LogID,
+        from: Offset,
+        directory: String,
+        fileSystem: any FileSystem,
         mark: DurableMark,
         tombstones: @escaping @Sendable () throws(EventLogError) -> [Tombstone]
     ) {
@@ -81,7 +84,8 @@ package struct LogReader {
 
     /// The next item of a segment's frames; nil when there are no more that may be read.
     private mutating func nextFrame(
-        _ current: inout Position, _ mark: MarkValue
+        _ current: inout Position,
+        _ mark: MarkValue
     ) throws(EventLogError) -> LogItem? {
         let limit = current.sealedLimit ?? mark.position
         while true {
@@ -166,9 +170,11 @@ package struct LogReader {
         let end = min(bases.first ?? mark.durableOffset, mark.durableOffset)
         guard nextOffset < end else { return nil }
         let deleted = try tombstones().map(\.offsets)
-        if let range = deleted.first(where: { $0.contains(nextOffset) }) {
-            return skip(to: min(range.upperBound, end), .expired)
+        var expired = nextOffset
+        for range in deleted where range.contains(expired) {
+            expired = range.upperBound
         }
+        if expired > nextOffset { return skip(to: min(expired, end), .expired) }
         let next = deleted.map(\.lowerBound).filter { $0 > nextOffset }.min() ?? end
         return skip(to: min(next, end), .damaged)
     }

@@ -36,14 +36,18 @@ struct LogScan {
 
     /// Scans a log's directory.
     init(
-        logID: LogID, directory: String, fileSystem: any FileSystem
+        logID: LogID,
+        directory: String,
+        fileSystem: any FileSystem
     ) throws(EventLogError) {
         let bases = try io { () throws(FileIOError) in
             try LogPaths.segments(in: directory, fileSystem: fileSystem)
         }
         let deleted = try io { () throws(FileIOError) in
             try TombstoneFile.read(
-                LogPaths.tombstones(in: directory), fileSystem: fileSystem)
+                LogPaths.tombstones(in: directory),
+                fileSystem: fileSystem
+            )
         }
         startOffset = Self.deletedEnd(deleted, first: bases.first)
         validEnd = startOffset
@@ -69,12 +73,19 @@ struct LogScan {
 
     /// Scans one segment.
     private mutating func scan(
-        _ file: any File, logID: LogID, base: Offset, successor: Offset?
+        _ file: any File,
+        logID: LogID,
+        base: Offset,
+        successor: Offset?
     ) throws(EventLogError) {
         var cursor = try SegmentCursor(file, logID: logID, base: base)
         let byteCount = try cursor.size()
         var segment = Segment(
-            base: base, path: file.path, byteCount: byteCount, header: cursor.header)
+            base: base,
+            path: file.path,
+            byteCount: byteCount,
+            header: cursor.header
+        )
         if let header = cursor.header {
             highestMark = max(highestMark, header.durableOffset)
             // A valid header proves that all offsets below its base were assigned.

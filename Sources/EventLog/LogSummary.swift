@@ -68,6 +68,12 @@ package struct RecoveryReport: Equatable, Sendable {
         package let kind: Kind
         /// Which ones.
         package let offsets: Range<Offset>
+
+        /// Describes a loss.
+        package init(kind: Kind, offsets: Range<Offset>) {
+            self.kind = kind
+            self.offsets = offsets
+        }
     }
 
     /// The log.

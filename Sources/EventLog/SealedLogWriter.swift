@@ -13,6 +13,7 @@ package final class SealedLogWriter {
     private let configuration: LogConfiguration
     private let fileSystem: any FileSystem
     private let time: any TimeSource
+    private let random: () -> UInt64
     private var batch: BatchBuilder
     private var segment: LaneSegment?
 
@@ -21,8 +22,12 @@ package final class SealedLogWriter {
     private static let batchBytes = 256 << 10
 
     init(
-        directory: String, template: SegmentHeader, configuration: LogConfiguration,
-        fileSystem: any FileSystem, time: any TimeSource
+        directory: String,
+        template: SegmentHeader,
+        configuration: LogConfiguration,
+        fileSystem: any FileSystem,
+        time: any TimeSource,
+        random: @escaping () -> UInt64
     ) throws(EventLogError) {
         logID = template.logID
         self.directory = directory
@@ -30,6 +35,7 @@ package final class SealedLogWriter {
         self.configuration = configuration
         self.fileSystem = fileSystem
         self.time = time
+        self.random = random
         batch = BatchBuilder(logID: template.logID)
     }
 
@@ -43,14 +49,19 @@ package final class SealedLogWriter {
     ///   log cannot be completed then).
     @discardableResult
     package func append(
-        eventTime: Int64, _ encode: (inout RecordEncoder) -> Void
+        eventTime: Int64,
+        _ encode: (inout RecordEncoder) -> Void
     ) throws(EventLogError) -> Offset {
         if batch.byteCount >= min(Self.batchBytes, configuration.batchBytesMax) {
             try write()
         }
         let offset = nextOffset
         try batch.append(
-            offset: offset, eventTime: eventTime, bytesMax: configuration.recordBytesMax, encode)
+            offset: offset,
+            eventTime: eventTime,
+            bytesMax: configuration.recordBytesMax,
+            encode
+        )
         nextOffset = offset.advanced(by: 1)
         return offset
     }
@@ -65,7 +76,10 @@ package final class SealedLogWriter {
             current = try begin(batch.baseOffset)
         }
         batch.seal(
-            appendTime: time.wallMicroseconds(), durableOffset: .zero, salt: current.salt)
+            appendTime: time.wallMicroseconds(),
+            durableOffset: .zero,
+            salt: current.salt
+        )
         try io { () throws(FileIOError) in
             try current.file.write(batch.frame, at: current.position)
         }
@@ -82,17 +96,20 @@ package final class SealedLogWriter {
 
     /// Begins a segment.
     private func begin(_ base: Offset) throws(EventLogError) -> LaneSegment {
-        var random = SystemRandom()
         var header = template
         header.baseOffset = base
-        header.salt = random.next()
+        header.salt = random()
         let path = LogPaths.segment(base, in: directory)
         return try io { () throws(FileIOError) in
             let file = try fileSystem.open(path, .create)
             try file.write(header.encoded(), at: 0)
             return LaneSegment(
-                file: file, path: path, base: base, salt: header.salt,
-                position: UInt64(SegmentHeader.blockBytes))
+                file: file,
+                path: path,
+                base: base,
+                salt: header.salt,
+                position: UInt64(SegmentHeader.blockBytes)
+            )
         }
     }
 
@@ -109,15 +126,21 @@ package final class SealedLogWriter {
         try write()
         var last = try active(from: .zero)
         let frame = BatchBuilder.endFrame(
-            logID: logID, endOffset: nextOffset, appendTime: time.wallMicroseconds(),
-            salt: last.salt)
+            logID: logID,
+            endOffset: nextOffset,
+            appendTime: time.wallMicroseconds(),
+            salt: last.salt
+        )
         try io { () throws(FileIOError) in
             try last.file.write(frame, at: last.position)
         }
         last.position += UInt64(frame.count)
         try seal(last)
         return MarkValue(
-            durableOffset: nextOffset, segmentBase: last.base, position: last.position,
-            isEnded: true)
+            durableOffset: nextOffset,
+            segmentBase: last.base,
+            position: last.position,
+            isEnded: true
+        )
     }
 }

@@ -127,7 +127,8 @@ struct SegmentHeader: Equatable, Sendable {
                 durableOffset: Offset(bytes.littleEndian(UInt64.self, at: 72)),
                 node: bytes.text(84..<nodeEnd),
                 region: bytes.text(nodeEnd..<regionEnd)
-            ))
+            )
+        )
     }
 }
 

@@ -48,7 +48,8 @@ final class SyncThread: Sendable {
 
     /// The thread: commits whenever there is something, at most once per interval.
     private static func run(_ core: LaneCore, _ signals: Signals) {
-        let interval = core.configuration.sync == .interval
+        let interval =
+            core.configuration.sync == .interval
             ? core.configuration.syncInterval.nanoseconds : 0
         var retry: Int64 = 10_000_000
         var began = core.time.monotonicNanoseconds()
@@ -94,7 +95,8 @@ extension Duration {
     var nanoseconds: Int64 {
         let (seconds, attoseconds) = components
         let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return overflow
-            ? (seconds < 0 ? .min : .max) : product.addingReportingOverflow(attoseconds / 1_000_000_000).0
+        if overflow { return seconds < 0 ? .min : .max }
+        let (sum, carry) = product.addingReportingOverflow(attoseconds / 1_000_000_000)
+        return carry ? .max : sum
     }
 }

@@ -3,12 +3,14 @@ internal import Records
 
 /// The file that says what was deleted from a log: one line of text per deletion, only appended to.
 ///
-/// `1 <log id> <from> <to> <earliest event time or -> <latest or -> <deleted at> <CRC32C>`; times in µs
-/// since the epoch, the checksum in 8 hexadecimal digits over the line before its last space.
+/// `1 <log id> <from> <to> <earliest event time or -> <latest or -> <deleted at> <CRC32C>`: times are
+/// µs since the epoch, the checksum in 8 hexadecimal digits over the line before its last space.
 enum TombstoneFile {
     /// Appends lines and syncs the file and its directory.
     static func append(
-        _ tombstones: [Tombstone], to path: String, fileSystem: any FileSystem
+        _ tombstones: [Tombstone],
+        to path: String,
+        fileSystem: any FileSystem
     ) throws(FileIOError) {
         var text = ""
         for tombstone in tombstones {
@@ -28,7 +30,8 @@ enum TombstoneFile {
     }
 
     /// The valid lines of a file; none when it is not there.
-    static func read(_ path: String, fileSystem: any FileSystem) throws(FileIOError) -> [Tombstone] {
+    static func read(_ path: String, fileSystem: any FileSystem) throws(FileIOError) -> [Tombstone]
+    {
         guard try fileSystem.exists(path) else { return [] }
         let text = String(decoding: try fileSystem.readFile(path), as: UTF8.self)
         var result: [Tombstone] = []
@@ -60,7 +63,11 @@ enum TombstoneFile {
             return nil
         }
         return Tombstone(
-            log: log, offsets: Offset(from)..<Offset(to), eventTimeMin: Int64(fields[4]),
-            eventTimeMax: Int64(fields[5]), deletedAt: deletedAt)
+            log: log,
+            offsets: Offset(from)..<Offset(to),
+            eventTimeMin: Int64(fields[4]),
+            eventTimeMax: Int64(fields[5]),
+            deletedAt: deletedAt
+        )
     }
 }

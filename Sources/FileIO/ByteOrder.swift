@@ -3,7 +3,8 @@ extension RawSpan {
     /// The little-endian integer at a byte offset, which need not be aligned.
     @inlinable
     package func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(
-        _ type: T.Type, at byteOffset: Int
+        _ type: T.Type,
+        at byteOffset: Int
     ) -> T {
         T(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: byteOffset, as: T.self))
     }
@@ -30,7 +31,8 @@ extension [UInt8] {
     /// Overwrites bytes with an integer, least significant byte first.
     @inlinable
     package mutating func storeLittleEndian<T: FixedWidthInteger & UnsignedInteger>(
-        _ value: T, at index: Int
+        _ value: T,
+        at index: Int
     ) {
         var rest = value
         for place in index..<(index + T.bitWidth / 8) {

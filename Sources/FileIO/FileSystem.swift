@@ -48,7 +48,9 @@ package protocol FileSystem: Sendable {
     ///   - byteCount: Its size; a multiple of 8. A shorter file is extended.
     ///   - writable: Whether words may be stored; when false, the file must exist.
     func mapWords(
-        _ path: String, byteCount: Int, writable: Bool
+        _ path: String,
+        byteCount: Int,
+        writable: Bool
     ) throws(FileIOError) -> any SharedWords
 }
 

@@ -44,7 +44,10 @@ package final class GzipReader {
                 isAtEnd = true
                 if let inflater, inflater.isInsideMember {
                     throw FileIOError(
-                        call: "inflate", path: file.path, code: FileIOError.corruptData)
+                        call: "inflate",
+                        path: file.path,
+                        code: FileIOError.corruptData
+                    )
                 }
                 return 0
             }
@@ -97,7 +100,11 @@ private final class Inflater {
         unsafe stream.initialize(to: z_stream())
         // 15 window bits, plus 16: gzip only.
         let result = unsafe inflateInit2_(
-            stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+            stream,
+            15 + 16,
+            ZLIB_VERSION,
+            Int32(MemoryLayout<z_stream>.size)
+        )
         guard result == Z_OK else {
             throw FileIOError(call: "inflateInit2", path: path, code: FileIOError.inputOutput)
         }
@@ -110,7 +117,10 @@ private final class Inflater {
 
     /// Inflates a piece.
     func inflate(
-        _ input: [UInt8], from start: Int, _ count: Int, appendingTo buffer: inout [UInt8]
+        _ input: [UInt8],
+        from start: Int,
+        _ count: Int,
+        appendingTo buffer: inout [UInt8]
     ) throws(FileIOError) -> Step {
         if !isInsideMember && hasEndedOne && input[start] != 0x1F {
             return Step(consumed: input.count - start, produced: 0, isEnd: true)

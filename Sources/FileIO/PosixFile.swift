@@ -26,8 +26,11 @@ package final class PosixFile: File {
         let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
             while filled < count {
                 let got = unsafe pread(
-                    descriptor, buffer.baseAddress.map { unsafe $0 + filled }, count - filled,
-                    Int(clamping: position) + filled)
+                    descriptor,
+                    buffer.baseAddress.map { unsafe $0 + filled },
+                    count - filled,
+                    Int(clamping: position) + filled
+                )
                 if got > 0 {
                     filled += got
                 } else if got == 0 {
@@ -49,8 +52,11 @@ package final class PosixFile: File {
             var written = 0
             while written < buffer.count {
                 let put = unsafe pwrite(
-                    descriptor, buffer.baseAddress.map { unsafe $0 + written },
-                    buffer.count - written, Int(clamping: position) + written)
+                    descriptor,
+                    buffer.baseAddress.map { unsafe $0 + written },
+                    buffer.count - written,
+                    Int(clamping: position) + written
+                )
                 if put > 0 {
                     written += put
                 } else if put == 0 {

@@ -71,7 +71,9 @@ package struct PosixFileSystem: FileSystem {
 
     /// Renames atomically (`rename(2)`, or `renameat2(2)` with `RENAME_NOREPLACE`).
     package func rename(
-        _ source: String, to target: String, replacing: Bool
+        _ source: String,
+        to target: String,
+        replacing: Bool
     ) throws(FileIOError) {
         let code = unsafe sluice_rename(source, target, replacing ? 1 : 0)
         if code != 0 {
@@ -123,7 +125,9 @@ package struct PosixFileSystem: FileSystem {
 
     /// Maps a file of shared words (`mmap(2)`, `MAP_SHARED`).
     package func mapWords(
-        _ path: String, byteCount: Int, writable: Bool
+        _ path: String,
+        byteCount: Int,
+        writable: Bool
     ) throws(FileIOError) -> any SharedWords {
         precondition(byteCount > 0 && byteCount % 8 == 0, "a mapping is whole 64-bit words")
         let flags = writable ? O_RDWR | O_CREAT : O_RDONLY
@@ -152,7 +156,9 @@ package struct PosixFileSystem: FileSystem {
 
 /// Repeats a system call while it is interrupted, and throws its error.
 func check(
-    _ call: String, _ path: String, _ body: () -> Int32
+    _ call: String,
+    _ path: String,
+    _ body: () -> Int32
 ) throws(FileIOError) -> Int32 {
     while true {
         let result = body()

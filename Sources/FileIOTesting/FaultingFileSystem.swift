@@ -18,7 +18,9 @@ package final class FaultingFileSystem: FileSystem {
 
         /// Makes a plan.
         package init(
-            first: Int? = nil, isForever: Bool = false, code: Int32 = FileIOError.inputOutput,
+            first: Int? = nil,
+            isForever: Bool = false,
+            code: Int32 = FileIOError.inputOutput,
             calls: Set<String> = []
         ) {
             self.first = first
@@ -87,7 +89,9 @@ package final class FaultingFileSystem: FileSystem {
 
     /// Renames.
     package func rename(
-        _ source: String, to target: String, replacing: Bool
+        _ source: String,
+        to target: String,
+        replacing: Bool
     ) throws(FileIOError) {
         try step("rename", target)
         try base.rename(source, to: target, replacing: replacing)
@@ -123,7 +127,9 @@ package final class FaultingFileSystem: FileSystem {
 
     /// Maps words.
     package func mapWords(
-        _ path: String, byteCount: Int, writable: Bool
+        _ path: String,
+        byteCount: Int,
+        writable: Bool
     ) throws(FileIOError) -> any SharedWords {
         try step("mmap", path)
         return try base.mapWords(path, byteCount: byteCount, writable: writable)

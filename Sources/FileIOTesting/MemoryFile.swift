@@ -20,7 +20,8 @@ final class MemoryFile: File {
 
     /// Runs a call on the file's contents.
     private func with<T: Sendable>(
-        _ call: String, _ body: (inout MemoryFileSystem.Node.Contents) -> T
+        _ call: String,
+        _ body: (inout MemoryFileSystem.Node.Contents) -> T
     ) throws(FileIOError) -> T {
         if isClosed.load(ordering: .relaxed) {
             throw FileIOError(call: call, path: path, code: FileIOError.closed)
@@ -53,6 +54,10 @@ final class MemoryFile: File {
 
     /// Makes the contents last.
     func sync() throws(FileIOError) {
+        if fileSystem.takeSyncFault() {
+            try with("fdatasync") { $0.changes.removeAll() }
+            throw FileIOError(call: "fdatasync", path: path, code: FileIOError.inputOutput)
+        }
         try with("fdatasync") { contents in
             for change in contents.changes {
                 MemoryFileSystem.Node.Contents.apply(change, to: &contents.synced)

@@ -13,7 +13,8 @@ extension MemoryFileSystem {
     ///     the disk; 0 keeps only what was synced.
     ///   - generator: Decides which ones.
     package func crashClone(
-        probability: Double, using generator: inout some RandomNumberGenerator
+        probability: Double,
+        using generator: inout some RandomNumberGenerator
     ) -> MemoryFileSystem {
         let (durable, changes, capacity) = state.withLock { ($0.durable, $0.changes, $0.capacity) }
         var tree = durable
@@ -30,7 +31,8 @@ extension MemoryFileSystem {
                 tree.files[path] = nil
                 continue
             }
-            let clone = clones[ObjectIdentifier(node)]
+            let clone =
+                clones[ObjectIdentifier(node)]
                 ?? node.crashed(probability, Self.sectorBytes, &generator)
             clones[ObjectIdentifier(node)] = clone
             tree.files[path] = clone
@@ -68,7 +70,8 @@ extension MemoryFileSystem {
 
     /// Whether something with this probability happens.
     static func chance(
-        _ probability: Double, _ generator: inout some RandomNumberGenerator
+        _ probability: Double,
+        _ generator: inout some RandomNumberGenerator
     ) -> Bool {
         Double.random(in: 0..<1, using: &generator) < probability
     }
@@ -96,7 +99,8 @@ extension MemoryFileSystem.Node {
 
     /// The file as the disk has it: unsynced sectors have reached it or not.
     func crashed(
-        _ probability: Double, _ sectorBytes: Int,
+        _ probability: Double,
+        _ sectorBytes: Int,
         _ generator: inout some RandomNumberGenerator
     ) -> MemoryFileSystem.Node {
         let (synced, changes, mapped) = contents.withLock { contents in
@@ -123,11 +127,14 @@ extension MemoryFileSystem.Node {
                 var start = 0
                 while start < new.count {
                     let end = min(
-                        new.count, start + sectorBytes - (position + start) % sectorBytes)
+                        new.count,
+                        start + sectorBytes - (position + start) % sectorBytes
+                    )
                     if MemoryFileSystem.chance(probability, &generator) {
                         Contents.apply(
                             .write(Array(new[start..<end]), position: position + start),
-                            to: &bytes)
+                            to: &bytes
+                        )
                     }
                     start = end
                 }

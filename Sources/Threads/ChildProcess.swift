@@ -25,15 +25,23 @@ package enum ChildProcess {
     ///   - timeoutSeconds: After which it is killed.
     /// - Returns: Its exit status, or 128 and the number of the signal that ended it.
     package static func run(
-        _ executable: String, _ arguments: [String], environment: [String],
-        outputPath: String, timeoutSeconds: Int
+        _ executable: String,
+        _ arguments: [String],
+        environment: [String],
+        outputPath: String,
+        timeoutSeconds: Int
     ) throws(ChildProcessError) -> Int32 {
         var status: Int32 = 0
         let failure = unsafe withCStrings([executable] + arguments) { arguments in
             unsafe withCStrings(environment) { environment in
                 unsafe sluice_run_process(
-                    executable, arguments, environment, outputPath,
-                    Int32(clamping: timeoutSeconds * 1_000), &status)
+                    executable,
+                    arguments,
+                    environment,
+                    outputPath,
+                    Int32(clamping: timeoutSeconds * 1_000),
+                    &status
+                )
             }
         }
         switch failure {

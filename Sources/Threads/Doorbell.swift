@@ -4,8 +4,7 @@ internal import CSluice
 ///
 /// Ringing costs no system call while nobody waits.
 package final class Doorbell: Sendable {
-    // Safety: allocated in `init`, freed in `deinit`; accessed only by atomic operations.
-    private nonisolated let words: Words
+    private let words: Words
 
     /// Makes a doorbell whose count is zero.
     package init() {

@@ -20,7 +20,8 @@ struct LaneTests {
         try lane.commit()
         #expect(lane.durableOffset == Offset(3))
         #expect(
-            try readAll(&reader) == [.record(0, "log_start"), .record(1, "a"), .record(2, "b")])
+            try readAll(&reader) == [.record(0, "log_start"), .record(1, "a"), .record(2, "b")]
+        )
         try lane.append(text: "c")
         try lane.close()
         #expect(try readAll(&reader) == [.record(3, "c"), .end(4)])
@@ -54,7 +55,8 @@ struct LaneTests {
         for start in stride(from: 0, through: 200, by: 13) {
             #expect(
                 try readAll(directory, lane.logID, from: UInt64(start))
-                    == Array(expected[start...]))
+                    == Array(expected[start...])
+            )
         }
     }
 
@@ -70,7 +72,8 @@ struct LaneTests {
         try lane.close()
         #expect(
             try readAll(directory, lane.logID)
-                == [.record(0, "log_start"), .record(1, "before"), .record(2, "after"), .end(3)])
+                == [.record(0, "log_start"), .record(1, "before"), .record(2, "after"), .end(3)]
+        )
         #expect(lane.statistics.recordsTooLarge == 1)
     }
 

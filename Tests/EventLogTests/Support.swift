@@ -23,7 +23,8 @@ struct Seeded: RandomNumberGenerator {
 
 /// A configuration with limits so small that every path is taken.
 func smallConfiguration(
-    sync: SyncMode = .strict, segmentBytes: Int = 4096 + 1024
+    sync: SyncMode = .strict,
+    segmentBytes: Int = 4096 + 1024
 ) -> LogConfiguration {
     var configuration = LogConfiguration()
     configuration.sync = sync
@@ -38,7 +39,8 @@ func smallConfiguration(
 
 /// Opens a data directory in memory.
 func makeDirectory(
-    _ fileSystem: any FileSystem, time: any TimeSource = ManualTimeSource()
+    _ fileSystem: any FileSystem,
+    time: any TimeSource = ManualTimeSource()
 ) throws -> LogDirectory {
     try LogDirectory(path: "/data", fileSystem: fileSystem, time: time)
 }
@@ -85,8 +87,22 @@ func readAll(_ reader: inout LogReader) throws -> [Seen] {
 
 /// Reads a log from an offset.
 func readAll(
-    _ directory: LogDirectory, _ log: LogID, from offset: UInt64 = 0
+    _ directory: LogDirectory,
+    _ log: LogID,
+    from offset: UInt64 = 0
 ) throws -> [Seen] {
     var reader = try directory.reader(log, from: Offset(offset))
     return try readAll(&reader)
+}
+
+/// Where two lists first differ, in few words; nil when they are equal.
+func firstDifference(_ seen: [Seen], _ expected: [Seen]) -> String? {
+    for index in 0..<max(seen.count, expected.count) {
+        let left = index < seen.count ? seen[index] : nil
+        let right = index < expected.count ? expected[index] : nil
+        if left != right {
+            return "\(String(describing: left)) instead of \(String(describing: right))"
+        }
+    }
+    return nil
 }

@@ -20,7 +20,9 @@ struct ChecksumTests {
             let middle = count / 3
             let head = Checksum.crc32c(bytes.span.raw.extracting(0..<middle))
             let both = Checksum.crc32c(
-                bytes.span.raw.extracting(middle..<count), continuing: head)
+                bytes.span.raw.extracting(middle..<count),
+                continuing: head
+            )
             #expect(both == whole)
             state = state &* 1_664_525 &+ 1_013_904_223
             bytes.append(UInt8(truncatingIfNeeded: state >> 24))

@@ -210,7 +210,9 @@ struct CrashTests {
     @Test("the n-th operation fails, once or for ever")
     func faults() throws {
         let fileSystem = FaultingFileSystem(
-            MemoryFileSystem(), .init(first: 2, calls: ["fdatasync"]))
+            MemoryFileSystem(),
+            .init(first: 2, calls: ["fdatasync"])
+        )
         let file = try fileSystem.open("/file", .create)
         try file.sync()
         #expect(failure { () throws(FileIOError) in try file.sync() } != nil)

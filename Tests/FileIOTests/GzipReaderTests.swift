@@ -5,8 +5,11 @@ import Testing
 @Suite("Gzip reader")
 struct GzipReaderTests {
     /// `gzip` of "hello " ten times, and of "world\n", one after the other.
-    private static let members = "1f8b0800000000000203cb48cdc9c957c8208b0400e44dd0593c0000001f8b08000000000002032bcf2fca49e10200a86138dd06000000"
-    private static let plain = Array(String(repeating: "hello ", count: 10).utf8)
+    private static let members =
+        "1f8b0800000000000203cb48cdc9c957c8208b0400e44dd0593c0000001f8b08"
+        + "000000000002032bcf2fca49e10200a86138dd06000000"
+    private static let plain =
+        Array(String(repeating: "hello ", count: 10).utf8)
         + Array("world\n".utf8)
 
     private static var compressed: [UInt8] {
@@ -44,7 +47,8 @@ struct GzipReaderTests {
     func padding() throws {
         #expect(
             try content(Self.compressed + [UInt8](repeating: 0, count: 100), piece: 50)
-                == Self.plain)
+                == Self.plain
+        )
     }
 
     @Test("a file that ends too early or is damaged is an error")
