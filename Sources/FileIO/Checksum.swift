@@ -14,8 +14,13 @@ package enum Checksum {
         }
     }
 
+    /// The checksum of an array, continuing from an earlier one.
+    package static func crc32c(_ bytes: [UInt8], continuing previous: UInt32 = 0) -> UInt32 {
+        crc32c(bytes.span.raw, continuing: previous)
+    }
+
     /// The same by the portable path, for comparison in tests.
-    package static func crc32cPortable(_ bytes: RawSpan) -> UInt32 {
+    package static func crc32cPortable(_ bytes: [UInt8]) -> UInt32 {
         unsafe bytes.withUnsafeBytes { buffer in
             unsafe sluice_crc32c_table(0, buffer.baseAddress, buffer.count)
         }

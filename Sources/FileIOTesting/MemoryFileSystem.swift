@@ -90,6 +90,7 @@ package final class MemoryFileSystem: FileSystem {
 
     let state: Mutex<State>
     private let clock = Atomic<Int64>(0)
+    private let syncFaults = Atomic(0)
 
     /// Makes an empty file system.
     ///
@@ -117,6 +118,18 @@ package final class MemoryFileSystem: FileSystem {
     /// The time that files get as their time of change, µs since the epoch.
     package func setModificationTime(_ time: Int64) {
         clock.store(time, ordering: .relaxed)
+    }
+
+    /// Makes the next syncs of files fail as disks do: what was not synced will never reach the
+    /// disk, though reads still see it, and a later sync succeeds.
+    package func failSyncs(_ count: Int) {
+        syncFaults.store(count, ordering: .relaxed)
+    }
+
+    /// Whether a sync fails now.
+    func takeSyncFault() -> Bool {
+        guard syncFaults.load(ordering: .relaxed) > 0 else { return false }
+        return syncFaults.subtract(1, ordering: .relaxed).oldValue > 0
     }
 
     var modificationTime: Int64 { clock.load(ordering: .relaxed) }
@@ -147,7 +160,8 @@ package final class MemoryFileSystem: FileSystem {
 
     /// Makes an empty file.
     private static func create(
-        _ path: String, in state: inout State
+        _ path: String,
+        in state: inout State
     ) throws(FileIOError) -> Node {
         guard state.live.directories.contains(parentDirectory(of: path)) else {
             throw FileIOError(call: "open", path: path, code: FileIOError.notFound)
@@ -197,14 +211,17 @@ package final class MemoryFileSystem: FileSystem {
 
     /// Renames a file or directory.
     package func rename(
-        _ source: String, to target: String, replacing: Bool
+        _ source: String,
+        to target: String,
+        replacing: Bool
     ) throws(FileIOError) {
         try state.withLock { (state: inout State) throws(FileIOError) in
             let isFile = state.live.files[source] != nil
             guard isFile || state.live.directories.contains(source) else {
                 throw FileIOError(call: "rename", path: source, code: FileIOError.notFound)
             }
-            let isTaken = state.live.files[target] != nil
+            let isTaken =
+                state.live.files[target] != nil
                 || state.live.directories.contains(target)
             if isTaken && !(replacing && isFile && state.live.files[target] != nil) {
                 throw FileIOError(call: "rename", path: target, code: FileIOError.alreadyThere)
@@ -258,7 +275,9 @@ package final class MemoryFileSystem: FileSystem {
                 return node.contents.withLock { contents in
                     FileStatus(
                         size: UInt64(contents.words?.byteCount ?? contents.live.count),
-                        isDirectory: false, modified: contents.modified)
+                        isDirectory: false,
+                        modified: contents.modified
+                    )
                 }
             }
             guard state.live.directories.contains(path) else { return nil }
@@ -276,7 +295,9 @@ package final class MemoryFileSystem: FileSystem {
 
     /// Maps a file of shared words.
     package func mapWords(
-        _ path: String, byteCount: Int, writable: Bool
+        _ path: String,
+        byteCount: Int,
+        writable: Bool
     ) throws(FileIOError) -> any SharedWords {
         let node = try state.withLock { (state: inout State) throws(FileIOError) -> Node in
             if let node = state.live.files[path] { return node }

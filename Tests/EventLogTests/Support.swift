@@ -77,7 +77,14 @@ func readAll(_ reader: inout LogReader) throws -> [Seen] {
                 #expect(record.logID == batch.logID)
             }
         case .skip(let range, let reason):
-            result.append(.skip(range.lowerBound.rawValue..<range.upperBound.rawValue, reason))
+            let lower = range.lowerBound.rawValue
+            let upper = range.upperBound.rawValue
+            // A gap that goes on in the next segment is returned in two pieces.
+            if case .skip(let before, reason) = result.last, before.upperBound == lower {
+                result[result.count - 1] = .skip(before.lowerBound..<upper, reason)
+            } else {
+                result.append(.skip(lower..<upper, reason))
+            }
         case .end(let offset):
             result.append(.end(offset.rawValue))
         }
