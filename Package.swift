@@ -151,6 +151,7 @@ let package = Package(
         tests("FileIO", ["FileIOTesting"]),
         tests("EventLog", ["FileIO", "FileIOTesting", "Records", "Threads"]),
         tests("Postgres", ["PostgresTesting"]),
+        tests("Importing", ["Records", "EventLog", "FileIO", "FileIOTesting"]),
         tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
         tests("Aggregator", aggregatorTests),
         .testTarget(name: "TidyTests", swiftSettings: strict),

@@ -149,7 +149,7 @@ extension LogDirectory {
     }
 
     /// Whether there is, or ever was, a log of this id.
-    private func isTaken(_ id: LogID) throws(EventLogError) -> Bool {
+    package func isTaken(_ id: LogID) throws(EventLogError) -> Bool {
         try io { () throws(FileIOError) in
             if try fileSystem.exists(paths.log(id)) { return true }
             return try fileSystem.exists(paths.buried(id))
