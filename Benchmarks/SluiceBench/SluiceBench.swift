@@ -1,3 +1,4 @@
+import EventLog
 import Glibc
 import Records
 import Rollups
@@ -14,6 +15,11 @@ struct SluiceBench {
         ("fold ten", { fold(isPlatform: false) }),
         ("merge", merge),
         ("user-agent", userAgent),
+        ("append interval", { LogBench.append(.interval) }),
+        ("append strict", { LogBench.append(.strict) }),
+        ("append os", { LogBench.append(.os) }),
+        ("latency strict", LogBench.latency),
+        ("read", LogBench.read),
     ] }
 
     /// Runs the benchmarks whose names begin with the arguments, or all.

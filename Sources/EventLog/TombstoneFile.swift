@@ -3,8 +3,9 @@ internal import Records
 
 /// The file that says what was deleted from a log: one line of text per deletion, only appended to.
 ///
-/// `1 <log id> <from> <to> <earliest event time or -> <latest or -> <deleted at> <CRC32C>`: times are
-/// µs since the epoch, the checksum in 8 hexadecimal digits over the line before its last space.
+/// `1 <log id> <from> <to> <earliest event time or -> <latest or -> <deleted at> <CRC32C>`: times
+/// in µs since the epoch, and the checksum in 8 hexadecimal digits over the line before its last
+/// space.
 enum TombstoneFile {
     /// Appends lines and syncs the file and its directory.
     static func append(
