@@ -138,7 +138,8 @@ let package = Package(
 
         // Timings of the hot path; not part of any product.
         .executableTarget(
-            name: "SluiceBench", dependencies: ["Records", "Rollups"],
+            name: "SluiceBench",
+            dependencies: ["Records", "Rollups", "EventLog", "FileIO", "Threads"],
             path: "Benchmarks/SluiceBench", swiftSettings: strict),
 
         // Tests. `TidyTests` checks style, import arrows and links.
