@@ -51,7 +51,9 @@ package final class Access: Sendable {
 
     /// The same words for every wrong token, so that nobody learns which ones exist.
     private static let invalid = Problem(
-        .unauthorized, "this token is not valid; make one with sluice token create")
+        .unauthorized,
+        "this token is not valid; make one with sluice token create"
+    )
 
     private func token(hash: [UInt8]) async throws(Problem) -> StoredToken? {
         let time = now()

@@ -11,10 +11,13 @@ package struct Database: Sendable {
         let options = PostgresConnectionOptions(
             applicationName: "sluice query",
             connectTimeoutSeconds: 5,
-            statementTimeoutMilliseconds: configuration.statementTimeoutMilliseconds)
+            statementTimeoutMilliseconds: configuration.statementTimeoutMilliseconds
+        )
         pool = PostgresPool(
-            configuration.postgresURI, size: configuration.poolSize,
-            waitersMax: configuration.poolWaitersMax, options: options
+            configuration.postgresURI,
+            size: configuration.poolSize,
+            waitersMax: configuration.poolWaitersMax,
+            options: options
         ) { connection in
             // Compiling expressions takes longer than the short questions that we ask.
             try connection.execute("SET jit = off")

@@ -43,12 +43,17 @@ package struct Filter: Equatable, Sendable {
         }
         guard let dimension = Dimension(name: String(parts[0])) else {
             throw .invalid(
-                "filter", "there is no dimension \"\(parts[0])\"", known: Dimension.names)
+                "filter",
+                "there is no dimension \"\(parts[0])\"",
+                known: Dimension.names
+            )
         }
         guard let comparison = Operator(rawValue: String(parts[1])) else {
             throw .invalid(
-                "filter", "there is no operator \"\(parts[1])\"",
-                known: Operator.allCases.map(\.rawValue))
+                "filter",
+                "there is no operator \"\(parts[1])\"",
+                known: Operator.allCases.map(\.rawValue)
+            )
         }
         self.dimension = dimension
         self.comparison = comparison

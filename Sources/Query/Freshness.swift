@@ -39,11 +39,13 @@ package struct Freshness: Equatable, Sendable {
                   FROM sluice.log
                 ) l
                 """,
-                [rollup.map { .text($0) } ?? .null])
+                [rollup.map { .text($0) } ?? .null]
+            )
         } catch { throw .database(error) }
         guard result.rowCount == 1, let generation = result.int(0, 0) else {
             throw .problem(
-                Problem(.unavailable, "the database has no active generation; run sluice migrate"))
+                Problem(.unavailable, "the database has no active generation; run sluice migrate")
+            )
         }
         self.generation = generation
         completeSince = result.timestamp(0, 1)

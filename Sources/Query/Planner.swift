@@ -65,17 +65,24 @@ package struct Planner: Sendable {
             else {
                 throw Problem(
                     .tooCostly,
-                    "the range has more than \(TimeBuckets.countMax) buckets of \(wanted.rawValue); "
-                        + "take a coarser granularity or a shorter range",
-                    parameter: "granularity")
+                    "the range has more than \(TimeBuckets.countMax) buckets of \(wanted.rawValue)"
+                        + "; take a coarser granularity or a shorter range",
+                    parameter: "granularity"
+                )
             }
             (granularity, buckets) = (wanted, made)
         } else {
             (granularity, buckets) = Self.automatic(rollup, seconds.from, seconds.to, zone)
         }
         return Plan(
-            rollup: rollup, from: from, to: to, granularity: granularity, zone: zone,
-            buckets: buckets, spans: Self.spans(rollup, from, to, buckets))
+            rollup: rollup,
+            from: from,
+            to: to,
+            granularity: granularity,
+            zone: zone,
+            buckets: buckets,
+            spans: Self.spans(rollup, from, to, buckets)
+        )
     }
 
     /// The smallest rollup that has the dimensions, the measures and a tier fine enough.
@@ -99,7 +106,8 @@ package struct Planner: Sendable {
             "rollup \(first.name) has no tier finer than \(first.finestTier.rawValue); ask for "
                 + "granularity \(first.finestTier.rawValue) or coarser, or define a rollup with "
                 + "tier 1m and dimensions \(Self.list(needed))",
-            parameter: "granularity")
+            parameter: "granularity"
+        )
     }
 
     /// Says which definition would cover `needed`.
@@ -111,7 +119,8 @@ package struct Planner: Sendable {
             .notCovered,
             "no rollup has the dimensions \(list(needed)); drop some of them, or define one in the "
                 + "configuration: rollups: [{ name: \(name), dimensions: \(list(wanted)) }]",
-            parameter: "group_by")
+            parameter: "group_by"
+        )
     }
 
     private static func list(_ dimensions: [Dimension]) -> String {
@@ -128,8 +137,12 @@ package struct Planner: Sendable {
         for granularity in Granularity.allCases
         where granularity.finestSecondsNeeded * 1_000_000 >= rollup.finestTier.microseconds {
             if let buckets = TimeBuckets(
-                granularity, from: from, to: to, zone: zone, countMax: automaticBucketsMax)
-            {
+                granularity,
+                from: from,
+                to: to,
+                zone: zone,
+                countMax: automaticBucketsMax
+            ) {
                 return (granularity, buckets)
             }
         }

@@ -15,14 +15,16 @@ extension QueryAPI {
     }
 
     private static let counters = [
-        "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large", "rejected",
+        "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large",
+        "rejected",
     ]
 
     private static let statement = """
         SELECT l.log_id, l.node, l.region, l.started_at, l.heartbeat_at, l.ended_at,
           CASE WHEN l.retired_at IS NOT NULL THEN 'retired'
             WHEN l.ended_at IS NOT NULL OR l.end_offset IS NOT NULL THEN 'ended'
-            WHEN greatest(l.heartbeat_at, l.last_folded_at) > now() - interval '24 hours' THEN 'open'
+            WHEN greatest(l.heartbeat_at, l.last_folded_at) > now() - interval '24 hours'
+              THEN 'open'
             ELSE 'assumed_gone' END,
           coalesce(l.end_offset, l.next_offset),
           \(counters.map { "coalesce(e.\($0), 0)" }.joined(separator: ", "))
@@ -57,7 +59,7 @@ extension QueryAPI {
                 accounted += count
                 writer.member(name, .integer(count))
             }
-            // A heartbeat names the next offset of its own time, so more may be accounted for since.
+            // A heartbeat names the next offset of its own time; more may be accounted for since.
             writer.member("appended", appended.map { .integer(max($0, accounted)) } ?? .null)
             writer.member("pending", appended.map { .integer(max(0, $0 - accounted)) } ?? .null)
             writer.endObject()

@@ -46,7 +46,8 @@ extension QueryAPI {
         writer.member(
             "dimensions",
             Dimension.allCases.filter { dimension in rollups.contains { $0.covers(dimension) } }
-                .map(\.name))
+                .map(\.name)
+        )
         writer.key("metrics")
         writer.beginArray()
         for metric in Metric.allCases {

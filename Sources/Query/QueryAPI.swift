@@ -131,8 +131,10 @@ package struct QueryAPI: Sendable {
     ) async throws(Problem) -> APIReply {
         guard let endpoint else {
             throw Problem(
-                .notFound, "there is nothing at this path; see /openapi.yaml",
-                known: Endpoint.allCases.map(\.rawValue))
+                .notFound,
+                "there is nothing at this path; see /openapi.yaml",
+                known: Endpoint.allCases.map(\.rawValue)
+            )
         }
         guard endpoint.methods.contains(request.method) else {
             var problem = Problem(.methodNotAllowed, "use one of the methods in Allow")
@@ -143,7 +145,8 @@ package struct QueryAPI: Sendable {
             throw Problem(
                 .queryTooLong,
                 "the query string may have \(configuration.queryBytesMax) bytes; send the same "
-                    + "fields as JSON with POST")
+                    + "fields as JSON with POST"
+            )
         }
         switch endpoint {
         case .alive: return APIReply("application/json", Array(#"{"status":"alive"}"#.utf8))
@@ -151,7 +154,10 @@ package struct QueryAPI: Sendable {
             try await readiness.check()
             return APIReply("application/json", Array(#"{"status":"ready"}"#.utf8))
         case .metrics:
-            return APIReply("text/plain; version=0.0.4; charset=utf-8", Array(metrics.render().utf8))
+            return APIReply(
+                "text/plain; version=0.0.4; charset=utf-8",
+                Array(metrics.render().utf8)
+            )
         case .openAPI: return APIReply("application/yaml", Array(OpenAPI.document.utf8))
         case .usage: return try await usage(request)
         case .meta:

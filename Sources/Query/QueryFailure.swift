@@ -16,18 +16,25 @@ package enum QueryFailure: Error, Sendable {
             case "57014":
                 return Problem(
                     .tooCostly,
-                    "the database did not finish in time; shorten the range, add filters or group by "
-                        + "fewer dimensions")
+                    "the database did not finish in time; shorten the range, add filters or group "
+                        + "by fewer dimensions"
+                )
             case "3F000", "42P01", "42703":
                 return Problem(
-                    .unavailable, "the database schema is not current; run sluice migrate")
+                    .unavailable,
+                    "the database schema is not current; run sluice migrate"
+                )
             case "53300":
                 return Problem(
-                    .unavailable, "all database connections are busy; try again in a second")
+                    .unavailable,
+                    "all database connections are busy; try again in a second"
+                )
             default:
                 if error.isRetriable {
                     return Problem(
-                        .unavailable, "the database cannot be reached; try again in a second")
+                        .unavailable,
+                        "the database cannot be reached; try again in a second"
+                    )
                 }
                 return Problem(.internalError, "something failed here; the server's log says what")
             }

@@ -48,15 +48,19 @@ package final class QueryServer: Service {
         let application = Application(
             responder: Responder(api: api, bodyBytesMax: configuration.bodyBytesMax),
             server: .http1(
-                configuration: HTTP1Channel.Configuration(idleTimeout: .seconds(Self.idleSeconds))),
+                configuration: HTTP1Channel.Configuration(idleTimeout: .seconds(Self.idleSeconds))
+            ),
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: configuration.port),
                 availableConnectionsDelegate: MaximumAvailableConnections(
-                    configuration.connectionsMax)),
+                    configuration.connectionsMax
+                )
+            ),
             onServerRunning: { channel in
                 onListening(host, channel.localAddress?.port ?? 0)
             },
-            logger: quiet)
+            logger: quiet
+        )
         do {
             try await application.run()
         } catch {
@@ -95,7 +99,8 @@ private struct Responder: HTTPResponder {
                 } catch {
                     throw Problem(.invalidBody, "the body ended early; send it whole")
                 }
-            })
+            }
+        )
         var headers = HTTPFields()
         for (name, value) in reply.headers {
             if let name = Field.Name(name) { headers.append(Field(name: name, value: value)) }
@@ -103,11 +108,15 @@ private struct Responder: HTTPResponder {
         if request.method == .head {
             headers[.contentLength] = String(reply.body.count)
             return Response(
-                status: HTTPResponse.Status(code: reply.status), headers: headers,
-                body: ResponseBody())
+                status: HTTPResponse.Status(code: reply.status),
+                headers: headers,
+                body: ResponseBody()
+            )
         }
         return Response(
-            status: HTTPResponse.Status(code: reply.status), headers: headers,
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
+            status: HTTPResponse.Status(code: reply.status),
+            headers: headers,
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body))
+        )
     }
 }

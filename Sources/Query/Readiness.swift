@@ -35,8 +35,10 @@ final class Readiness: Sendable {
         }
         guard let version, version >= Self.schemaVersion else {
             throw Problem(
-                .unavailable, "the database schema is at version \(version ?? 0), needed is "
-                    + "\(Self.schemaVersion); run sluice migrate")
+                .unavailable,
+                "the database schema is at version \(version ?? 0), needed is "
+                    + "\(Self.schemaVersion); run sluice migrate"
+            )
         }
         readyAt.withLock { $0 = time }
     }

@@ -34,11 +34,16 @@ struct RequestStatistics: Sendable {
         Series(
             answers: (1...5).map { digit in
                 registry.counter(
-                    "query_answers_total", help: "Answers of the query API.",
-                    labels: [("path", path), ("status", "\(digit)xx")])
+                    "query_answers_total",
+                    help: "Answers of the query API.",
+                    labels: [("path", path), ("status", "\(digit)xx")]
+                )
             },
             duration: registry.histogram(
-                "query_duration_seconds", help: "Time to answer a request of the query API.",
-                labels: [("path", path)]))
+                "query_duration_seconds",
+                help: "Time to answer a request of the query API.",
+                labels: [("path", path)]
+            )
+        )
     }
 }

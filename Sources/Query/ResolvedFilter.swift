@@ -107,7 +107,8 @@ extension ResolvedFilter {
                     WHERE name = $1::text AND (starts_with(value, $2::text) OR value = $3::text)
                     LIMIT \(Self.idsMax + 1)
                     """,
-                    [name, .text(filter.values.first ?? ""), .text(Dimension.otherValue)])
+                    [name, .text(filter.values.first ?? ""), .text(Dimension.otherValue)]
+                )
             } else {
                 result = try connection.query(
                     """
@@ -117,14 +118,18 @@ extension ResolvedFilter {
                     [
                         name, .textArray(filter.values + [Dimension.otherValue]),
                         .text(Dimension.otherValue),
-                    ])
+                    ]
+                )
             }
         } catch { throw .database(error) }
         guard result.rowCount <= Self.idsMax else {
             throw .problem(
                 Problem(
-                    .tooCostly, "the prefix stands for more than \(Self.idsMax) values; lengthen it",
-                    parameter: "filter"))
+                    .tooCostly,
+                    "the prefix stands for more than \(Self.idsMax) values; lengthen it",
+                    parameter: "filter"
+                )
+            )
         }
         for row in 0..<result.rowCount {
             guard let id = result.int(row, 0) else { continue }

@@ -30,8 +30,8 @@ package struct TimeBuckets: Equatable, Sendable {
         if starts.count > countMax { return nil }
     }
 
-    /// Parts of the local day. A change of offset always starts a bucket, so that a repeated hour is
-    /// two of them.
+    /// Parts of the local day. A change of offset always starts a bucket, so that a repeated hour
+    /// is two of them.
     private static func parts(
         ofDayEvery step: Int64,
         _ from: Int64,

@@ -111,8 +111,8 @@ private struct DigitReader {
         return at > start ? microseconds : nil
     }
 
-    /// Seconds of `Z` or `±hh:mm`. A space stands for `+`, which an unescaped plus sign becomes in a
-    /// query string.
+    /// Seconds of `Z` or `±hh:mm`. A space stands for `+`, which an unescaped plus sign becomes
+    /// in a query string.
     private mutating func offset() -> Int64? {
         if take(UInt8(ascii: "Z"), UInt8(ascii: "z")) != nil { return 0 }
         guard let sign = take(UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: " ")),

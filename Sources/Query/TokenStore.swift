@@ -90,7 +90,9 @@ package struct TokenStore: Sendable {
     /// A store over the database at `postgresURI`, with one connection made when first needed.
     package init(postgresURI: String) {
         client = PostgresClient(
-            postgresURI, options: PostgresConnectionOptions(applicationName: "sluice tokens"))
+            postgresURI,
+            options: PostgresConnectionOptions(applicationName: "sluice tokens")
+        )
     }
 
     /// Stores a new token and returns its secret (`sluice_…`), which is never shown again.
@@ -101,7 +103,9 @@ package struct TokenStore: Sendable {
     ) async throws(TokenStoreError) -> (secret: String, token: StoredToken) {
         for name in [scope.org, scope.application].compactMap({ $0 }) {
             guard !name.isEmpty, name != Dimension.otherValue, !name.utf8.contains(0) else {
-                throw .invalidScope("\"\(name)\" cannot be the name of an organisation or application")
+                throw .invalidScope(
+                    "\"\(name)\" cannot be the name of an organisation or application"
+                )
             }
         }
         let secret = Self.secretPrefix + Self.base64URL(Self.random(byteCount: 32))
@@ -118,7 +122,8 @@ package struct TokenStore: Sendable {
                     .text(id), .bytes(Self.hash(secret)), .text(scope.name), .init(scope.org),
                     .init(scope.application), .init(description),
                     expiresAt.map { .timestamp($0) } ?? .null,
-                ])
+                ]
+            )
             return Self.token(result, 0)
         }
         guard let token else { throw .database("the new token cannot be read back") }
@@ -129,7 +134,8 @@ package struct TokenStore: Sendable {
     package func list() async throws(TokenStoreError) -> [StoredToken] {
         try await run { connection throws(PostgresError) in
             let result = try connection.query(
-                "SELECT \(Self.columns) FROM sluice.token ORDER BY created_at, id")
+                "SELECT \(Self.columns) FROM sluice.token ORDER BY created_at, id"
+            )
             return (0..<result.rowCount).compactMap { Self.token(result, $0) }
         }
     }
@@ -142,7 +148,8 @@ package struct TokenStore: Sendable {
                 """
                 UPDATE sluice.token SET revoked_at = coalesce(revoked_at, now())
                 WHERE id = $1::text
-                """, [.text(id)]
+                """,
+                [.text(id)]
             ).affectedRows
         }
         guard found == 1 else { throw .unknownToken(id) }
@@ -166,7 +173,9 @@ package struct TokenStore: Sendable {
         _ connection: PostgresConnection
     ) throws(PostgresError) -> StoredToken? {
         let result = try connection.query(
-            "SELECT \(columns) FROM sluice.token WHERE secret_hash = $1", [.bytes(hash)])
+            "SELECT \(columns) FROM sluice.token WHERE secret_hash = $1",
+            [.bytes(hash)]
+        )
         return result.rowCount == 1 ? token(result, 0) : nil
     }
 
@@ -199,8 +208,13 @@ package struct TokenStore: Sendable {
         default: return nil
         }
         return StoredToken(
-            id: id, scope: scope, description: result.text(row, 4), createdAt: createdAt,
-            expiresAt: result.timestamp(row, 6), revokedAt: result.timestamp(row, 7))
+            id: id,
+            scope: scope,
+            description: result.text(row, 4),
+            createdAt: createdAt,
+            expiresAt: result.timestamp(row, 6),
+            revokedAt: result.timestamp(row, 7)
+        )
     }
 
     private func run<T: Sendable>(
@@ -224,7 +238,8 @@ package struct TokenStore: Sendable {
     }
 
     private static let alphabet = Array(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8
+    )
 
     /// RFC 4648 section 5, without padding.
     private static func base64URL(_ bytes: [UInt8]) -> String {

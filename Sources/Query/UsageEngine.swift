@@ -28,7 +28,12 @@ package struct UsageEngine: Sendable {
         // Nothing is written, and a statement stopped early has ended the transaction anyway.
         defer { connection.rollback() }
         return try read(
-            request, forcedCount: forced.count, filters: planned.filters, plan, connection)
+            request,
+            forcedCount: forced.count,
+            filters: planned.filters,
+            plan,
+            connection
+        )
     }
 
     private func read(
@@ -43,14 +48,28 @@ package struct UsageEngine: Sendable {
         for (index, filter) in filters.enumerated() {
             resolved.append(
                 try ResolvedFilter(
-                    filter, isForced: index < forcedCount, rollup: plan.rollup, connection))
+                    filter,
+                    isForced: index < forcedCount,
+                    rollup: plan.rollup,
+                    connection
+                )
+            )
         }
         let statement = UsageStatement(
-            plan: plan, groupBy: request.groupBy, metrics: request.metrics,
-            generation: freshness.generation)
+            plan: plan,
+            groupBy: request.groupBy,
+            metrics: request.metrics,
+            generation: freshness.generation
+        )
         var answer = UsageAnswer(
-            request: request, plan: plan, completeTo: freshness.completeTo,
-            completeSince: freshness.completeSince, rows: [], isTruncated: false, otherRequests: 0)
+            request: request,
+            plan: plan,
+            completeTo: freshness.completeTo,
+            completeSince: freshness.completeSince,
+            rows: [],
+            isTruncated: false,
+            otherRequests: 0
+        )
         do throws(PostgresError) {
             if resolved.contains(where: \.mayHideMatches), freshness.hasOther {
                 let other = statement.otherRequests(resolved)
@@ -91,7 +110,9 @@ private struct UsageReader {
     ) throws(QueryFailure) {
         let hasOwnOrder = !request.order.isEmpty
         let sql = statement.rows(
-            filters, rowsMax: hasOwnOrder || statement.isSplit ? nil : request.limit + 1)
+            filters,
+            rowsMax: hasOwnOrder || statement.isSplit ? nil : request.limit + 1
+        )
         do throws(PostgresError) {
             try connection.forEachRow(sql.text, sql.parameters) { row throws(PostgresError) in
                 take(row)

@@ -26,7 +26,10 @@ package struct UsageParameters: Equatable, Sendable {
                 throw Problem(.queryTooLong, "send at most \(Self.pairsMax) parameters")
             }
             let halves = part.split(
-                separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+                separator: UInt8(ascii: "="),
+                maxSplits: 1,
+                omittingEmptySubsequences: false
+            )
             let name = try Self.decode(halves[0])
             let value = halves.count > 1 ? try Self.decode(halves[1]) : ""
             pairs.append(Pair(name: name, value: value))
@@ -41,7 +44,8 @@ package struct UsageParameters: Equatable, Sendable {
         } catch {
             throw Problem(
                 .invalidBody,
-                "send one JSON object whose members are strings, numbers or arrays of strings")
+                "send one JSON object whose members are strings, numbers or arrays of strings"
+            )
         }
         for (name, member) in object.sorted(by: { $0.key < $1.key }) {
             switch member {

@@ -3,7 +3,8 @@ import Rollups
 extension UsageRequest {
     /// Parameters that this version knows, for problems and the OpenAPI document.
     package static let knownParameters = [
-        "from", "to", "granularity", "tz", "metrics", "group_by", "filter", "order", "limit", "format",
+        "from", "to", "granularity", "tz", "metrics", "group_by", "filter", "order", "limit",
+        "format",
     ]
 
     /// Parameters of the contract that this version does not answer yet.
@@ -23,11 +24,19 @@ extension UsageRequest {
         }
         granularity = try Self.granularity(values.single["granularity"])
         metrics = try Self.list(
-            "metrics", values.single["metrics"], Metric.init(rawValue:),
-            known: Metric.allCases.map(\.rawValue), default: Metric.defaults)
+            "metrics",
+            values.single["metrics"],
+            Metric.init(rawValue:),
+            known: Metric.allCases.map(\.rawValue),
+            default: Metric.defaults
+        )
         groupBy = try Self.list(
-            "group_by", values.single["group_by"], Dimension.init(name:), known: Dimension.names,
-            default: [])
+            "group_by",
+            values.single["group_by"],
+            Dimension.init(name:),
+            known: Dimension.names,
+            default: []
+        )
         guard values.filters.count <= Self.filtersMax else {
             throw .invalid("filter", "send at most \(Self.filtersMax) filters")
         }
@@ -54,12 +63,15 @@ extension UsageRequest {
                 throw Problem(
                     .unsupportedParameter,
                     "this version does not support \(pair.name); leave it out",
-                    parameter: pair.name)
+                    parameter: pair.name
+                )
             } else if !knownParameters.contains(pair.name) {
                 throw Problem(
                     .unknownParameter,
                     "there is no parameter \"\(pair.name)\"; use only the known ones",
-                    parameter: pair.name, known: knownParameters)
+                    parameter: pair.name,
+                    known: knownParameters
+                )
             } else if single.updateValue(pair.value, forKey: pair.name) != nil {
                 throw .invalid(pair.name, "send \(pair.name) once; only filter may be repeated")
             }
@@ -70,16 +82,22 @@ extension UsageRequest {
     private static func zoneName(_ text: String?) throws(Problem) -> String {
         let name = text ?? "UTC"
         guard Zone.exists(name) else {
-            throw .invalid("tz", "\"\(name)\" is not an IANA time zone; write one such as Europe/Berlin")
+            throw .invalid(
+                "tz",
+                "\"\(name)\" is not an IANA time zone; write one such as Europe/Berlin"
+            )
         }
         return name
     }
 
-    /// Earliest and latest time that may be asked for: years 1 to 9998, so that rounding outward and
-    /// any offset still give a year of four digits.
+    /// Earliest and latest time that may be asked for: years 1 to 9998, so that rounding outward
+    /// and any offset still give a year of four digits.
     private static let timesAllowed: ClosedRange<Int64> =
-        CivilTime.days(year: 1, month: 1, day: 3) * 86_400_000_000
-        ... CivilTime.days(year: 9999, month: 1, day: 1) * 86_400_000_000
+        CivilTime.days(year: 1, month: 1, day: 3) * 86_400_000_000...CivilTime.days(
+            year: 9999,
+            month: 1,
+            day: 1
+        ) * 86_400_000_000
 
     private static func time(
         _ parameter: String,
@@ -89,7 +107,9 @@ extension UsageRequest {
     ) throws(Problem) -> Int64 {
         guard let expression = TimeExpression(text) else {
             throw .invalid(
-                parameter, "\"\(text)\" is not a point in time; \(TimeExpression.advice)")
+                parameter,
+                "\"\(text)\" is not a point in time; \(TimeExpression.advice)"
+            )
         }
         let microseconds: Int64
         switch expression {
@@ -113,8 +133,10 @@ extension UsageRequest {
         guard let text, text != "auto" else { return nil }
         guard let granularity = Granularity(rawValue: text) else {
             throw .invalid(
-                "granularity", "there is no granularity \"\(text)\"",
-                known: Granularity.allCases.map(\.rawValue) + ["auto"])
+                "granularity",
+                "there is no granularity \"\(text)\"",
+                known: Granularity.allCases.map(\.rawValue) + ["auto"]
+            )
         }
         return granularity
     }
@@ -133,7 +155,10 @@ extension UsageRequest {
         for name in text.split(separator: ",", omittingEmptySubsequences: false) {
             guard let element = make(String(name)) else {
                 throw .invalid(
-                    parameter, "\(parameter) has no \"\(name)\"; use the known ones", known: known)
+                    parameter,
+                    "\(parameter) has no \"\(name)\"; use the known ones",
+                    known: known
+                )
             }
             if !elements.contains(element) { elements.append(element) }
         }
@@ -152,7 +177,10 @@ extension UsageRequest {
         guard let text else { return .json }
         guard let format = Format(rawValue: text) else {
             throw .invalid(
-                "format", "there is no format \"\(text)\"", known: Format.allCases.map(\.rawValue))
+                "format",
+                "there is no format \"\(text)\"",
+                known: Format.allCases.map(\.rawValue)
+            )
         }
         return format
     }
@@ -176,7 +204,8 @@ extension UsageRequest {
                 throw .invalid(
                     "order",
                     "order has no \"\(name)\"; use columns of the answer, descending after a -",
-                    known: known)
+                    known: known
+                )
             }
             // A later term of the same key could never decide.
             if !terms.contains(where: { $0.key == key }) {

@@ -158,8 +158,10 @@ struct UsageStatement: Sendable {
             case .identifier: terms.append("d\(index).value COLLATE \"C\" NULLS LAST")
             case .status, .classOfStatus:
                 // `__other__` sorts after all digits, absent after everything.
-                terms.append("CASE g.k\(index) WHEN 0 THEN 2147483647 WHEN -1 THEN 2147483646 "
-                    + "ELSE g.k\(index) END")
+                terms.append(
+                    "CASE g.k\(index) WHEN 0 THEN 2147483647 WHEN -1 THEN 2147483646 "
+                        + "ELSE g.k\(index) END"
+                )
             }
         }
         terms += identifiers.map { "g.k\($0)" }

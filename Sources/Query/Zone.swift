@@ -24,13 +24,14 @@ package struct Zone: Sendable {
         "UTC", "Etc/UTC", "UCT", "Etc/UCT", "Universal", "Etc/Universal", "Zulu", "Etc/Zulu",
     ]
 
-    /// IANA names without a slash. Other such names are abbreviations, which mean different zones to
-    /// different people, and are refused.
+    /// IANA names without a slash. Other such names are abbreviations, which mean different zones
+    /// to different people, and are refused.
     private static let namesWithoutSlash: Set<String> = [
         "CET", "CST6CDT", "Cuba", "EET", "EST", "EST5EDT", "Egypt", "Eire", "GB", "GB-Eire", "GMT",
         "GMT0", "Greenwich", "HST", "Hongkong", "Iceland", "Iran", "Israel", "Jamaica", "Japan",
         "Kwajalein", "Libya", "MET", "MST", "MST7MDT", "NZ", "NZ-CHAT", "Navajo", "PRC", "PST8PDT",
-        "Poland", "Portugal", "ROC", "ROK", "Singapore", "Turkey", "UCT", "UTC", "Universal", "W-SU",
+        "Poland", "Portugal", "ROC", "ROK", "Singapore", "Turkey", "UCT", "UTC", "Universal",
+        "W-SU",
         "WET", "Zulu",
     ]
 
@@ -56,7 +57,8 @@ package struct Zone: Sendable {
             Period(start: from - margin, offset: Int64(zone.secondsFromGMT(for: at)))
         ]
         var steps = 0
-        while steps < Self.transitionsMax, let next = zone.nextDaylightSavingTimeTransition(after: at),
+        while steps < Self.transitionsMax,
+            let next = zone.nextDaylightSavingTimeTransition(after: at),
             next <= end, next > at
         {
             steps += 1
@@ -117,8 +119,8 @@ package struct Zone: Sendable {
 
     /// `time` (Unix seconds) as RFC 3339 in this zone.
     package func text(_ time: Int64) -> String {
-        // RFC 3339 offsets have no seconds; only the local mean times of long ago do. The text names
-        // the same instant either way.
+        // RFC 3339 offsets have no seconds; only the local mean times of long ago do. The text
+        // names the same instant either way.
         let minutes = offset(at: time) / 60 * 60
         return CivilTime.text(local: time + minutes, offset: minutes, isUTC: isUTC)
     }

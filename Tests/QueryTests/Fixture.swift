@@ -42,18 +42,22 @@ struct Fixture: Sendable {
             for name in try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
             where name.hasSuffix(".sql") {
                 let sql = try String(
-                    contentsOf: folder.appendingPathComponent(name), encoding: .utf8)
+                    contentsOf: folder.appendingPathComponent(name),
+                    encoding: .utf8
+                )
                 try connection.execute(sql)
                 try connection.query(
-                    "INSERT INTO sluice.migration (version, name, sha256) VALUES ($1, $2::text, '')",
-                    [.int(Int64(name.prefix(4)) ?? 0), .text(name)])
+                    "INSERT INTO sluice.migration VALUES ($1, $2::text, '', now())",
+                    [.int(Int64(name.prefix(4)) ?? 0), .text(name)]
+                )
             }
             for table in ["api_1m", "api_15m", "api_1d", "consumer_15m", "consumer_1d"] {
                 try connection.execute(
                     """
                     CREATE TABLE IF NOT EXISTS sluice_g1.\(table)_rest
                     PARTITION OF sluice_g1.\(table) DEFAULT
-                    """)
+                    """
+                )
             }
             return try await body(Fixture(uri: uri, clock: Clock(now)))
         }
@@ -82,12 +86,15 @@ struct Fixture: Sendable {
             let tiers = asDeltas ? [rollup.finestTier] : rollup.tiers
             for tier in tiers {
                 let definition = RollupDefinition(
-                    name: rollup.name, dimensions: rollup.dimensions, tiers: [tier],
-                    countsKeys: rollup.countsKeys)
+                    name: rollup.name,
+                    dimensions: rollup.dimensions,
+                    tiers: [tier],
+                    countsKeys: rollup.countsKeys
+                )
                 var batch = FoldBatch([definition])
                 for record in records {
                     let bytes = record.encoded()
-                    let span = unsafe bytes.span.bytes
+                    let span = bytes.span.raw
                     batch.fold(try RecordView.decode(span), span)
                 }
                 let table = rollup.name + "_" + (asDeltas ? "delta" : tier.rawValue)
@@ -156,7 +163,9 @@ struct Fixture: Sendable {
             """
             INSERT INTO sluice.dimension (name, value) VALUES ($1::text, $2::text)
             ON CONFLICT (name, value) DO UPDATE SET value = EXCLUDED.value RETURNING id
-            """, [.text(name), .text(value)])
+            """,
+            [.text(name), .text(value)]
+        )
         return result.int(0, 0) ?? 0
     }
 }
@@ -179,6 +188,8 @@ extension QueryAPI {
     func usage(_ query: String, _ authorization: String) async throws -> Answer {
         try Answer(
             await respond(
-                APIRequest("GET", "/v1/usage", query: query, authorization: authorization)))
+                APIRequest("GET", "/v1/usage", query: query, authorization: authorization)
+            )
+        )
     }
 }

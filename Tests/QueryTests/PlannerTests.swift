@@ -26,56 +26,96 @@ struct PlannerTests {
 
     static let planTable: [(String, String)] = [
         // Ranges round outward to the minute; the finest tier fills ragged ends only.
-        ("from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=1m",
-         "api 1m: 1m 01-01T00:00–01-01T00:06"),
-        ("from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=total",
-         "api total: 1m 01-01T00:00–01-01T00:06"),
-        ("from=2026-01-01&to=2026-01-02&granularity=1h",
-         "api 1h: 15m 01-01T00:00–01-02T00:00"),
-        ("from=2026-01-01&to=2026-01-04&granularity=1d",
-         "api 1d: 1d 01-01T00:00–01-04T00:00"),
-        ("from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=1d",
-         "api 1d: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
-            + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, 1m 01-04T20:15–01-04T20:20"),
-        ("from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=total&tz=Asia/Kathmandu",
-         "api total: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
-            + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, 1m 01-04T20:15–01-04T20:20"),
-        ("from=2026-01-01&to=2026-01-08&granularity=1d&tz=Europe/Berlin",
-         "api 1d: 15m 12-31T23:00–01-07T23:00"),
-        ("from=2026-01-01&to=2026-01-08&granularity=1h&tz=Asia/Kathmandu",
-         "api 1h: 15m 12-31T18:15–01-07T18:15"),
+        (
+            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=1m",
+            "api 1m: 1m 01-01T00:00–01-01T00:06"
+        ),
+        (
+            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=total",
+            "api total: 1m 01-01T00:00–01-01T00:06"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-02&granularity=1h",
+            "api 1h: 15m 01-01T00:00–01-02T00:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-04&granularity=1d",
+            "api 1d: 1d 01-01T00:00–01-04T00:00"
+        ),
+        (
+            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=1d",
+            "api 1d: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
+                + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, "
+                + "1m 01-04T20:15–01-04T20:20"
+        ),
+        (
+            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=total&tz=Asia/Kathmandu",
+            "api total: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
+                + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, "
+                + "1m 01-04T20:15–01-04T20:20"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-08&granularity=1d&tz=Europe/Berlin",
+            "api 1d: 15m 12-31T23:00–01-07T23:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-08&granularity=1h&tz=Asia/Kathmandu",
+            "api 1h: 15m 12-31T18:15–01-07T18:15"
+        ),
         ("from=2026-01-01&to=2026-02-01&granularity=1mo", "api 1mo: 1d 01-01T00:00–02-01T00:00"),
         ("from=2025-12-29&to=2026-01-12&granularity=1w", "api 1w: 1d 12-29T00:00–01-12T00:00"),
-        ("from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&granularity=5m",
-         "api 5m: 1m 01-01T00:00–01-01T01:00"),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&granularity=5m",
+            "api 5m: 1m 01-01T00:00–01-01T01:00"
+        ),
         // Rollup `consumer` has no minutes: ranges round outward to the quarter of an hour.
-        ("from=2026-01-01T00:07:00Z&to=2026-01-01T00:53:00Z&group_by=application&granularity=15m",
-         "consumer 15m: 15m 01-01T00:00–01-01T01:00"),
-        ("from=2026-01-01T00:07:00Z&to=2026-01-03T00:53:00Z&filter=key:eq:k&granularity=1d",
-         "consumer 1d: 1d 01-01T00:00–01-03T00:00, 15m 01-03T00:00–01-03T01:00"),
-        ("from=2026-01-01&to=2026-01-02&group_by=status_class,plan&granularity=total",
-         "consumer total: 1d 01-01T00:00–01-02T00:00"),
+        (
+            "from=2026-01-01T00:07:00Z&to=2026-01-01T00:53:00Z&group_by=plan&granularity=15m",
+            "consumer 15m: 15m 01-01T00:00–01-01T01:00"
+        ),
+        (
+            "from=2026-01-01T00:07:00Z&to=2026-01-03T00:53:00Z&filter=key:eq:k&granularity=1d",
+            "consumer 1d: 1d 01-01T00:00–01-03T00:00, 15m 01-03T00:00–01-03T01:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-02&group_by=status_class,plan&granularity=total",
+            "consumer total: 1d 01-01T00:00–01-02T00:00"
+        ),
         // The class of a status follows from the status.
-        ("from=2026-01-01&to=2026-01-02&group_by=status_class,method&granularity=total",
-         "api total: 1d 01-01T00:00–01-02T00:00"),
-        ("from=2026-01-01&to=2026-01-02&metrics=unique_keys&granularity=total",
-         "api total: 1d 01-01T00:00–01-02T00:00"),
-        ("from=2026-01-01&to=2026-01-02&metrics=unique_keys&group_by=plan&granularity=total",
-         "consumer total: 1d 01-01T00:00–01-02T00:00"),
+        (
+            "from=2026-01-01&to=2026-01-02&group_by=status_class,method&granularity=total",
+            "api total: 1d 01-01T00:00–01-02T00:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-02&metrics=unique_keys&granularity=total",
+            "api total: 1d 01-01T00:00–01-02T00:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-02&metrics=unique_keys&group_by=plan&granularity=total",
+            "consumer total: 1d 01-01T00:00–01-02T00:00"
+        ),
         // auto: the finest with at most 300 buckets.
-        ("from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z",
-         "api 1m: 1m 01-01T00:00–01-01T05:00"),
-        ("from=2026-01-01T00:00:00Z&to=2026-01-01T05:01:00Z",
-         "api 5m: 1m 01-01T00:00–01-01T05:01"),
-        ("from=2026-01-01T00:00:00Z&to=2026-01-02T02:00:00Z",
-         "api 15m: 15m 01-01T00:00–01-02T02:00"),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z",
+            "api 1m: 1m 01-01T00:00–01-01T05:00"
+        ),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:01:00Z",
+            "api 5m: 1m 01-01T00:00–01-01T05:01"
+        ),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-02T02:00:00Z",
+            "api 15m: 15m 01-01T00:00–01-02T02:00"
+        ),
         ("from=2026-01-01&to=2026-01-13", "api 1h: 15m 01-01T00:00–01-13T00:00"),
         ("from=2026-01-01&to=2026-01-14", "api 1d: 1d 01-01T00:00–01-14T00:00"),
         ("from=2026-01-01&to=2027-01-01", "api 1w: 1d 01-01T00:00–01-01T00:00"),
         ("from=2020-01-01&to=2026-01-01", "api 1mo: 1d 01-01T00:00–01-01T00:00"),
         ("from=1970-01-01&to=2026-01-01", "api total: 1d 01-01T00:00–01-01T00:00"),
-        ("from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&group_by=plan",
-         "consumer 15m: 15m 01-01T00:00–01-01T01:00"),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&group_by=plan",
+            "consumer 15m: 15m 01-01T00:00–01-01T01:00"
+        ),
     ]
 
     @Test("the cheapest exact way is taken", arguments: planTable)
@@ -99,8 +139,10 @@ struct PlannerTests {
             var granularity = Granularity.allCases.randomElement(using: &random) ?? .total
             if length > 3_000_000 { granularity = .day }
             let zone = zones.randomElement(using: &random) ?? "UTC"
-            let group = Bool.random(using: &random) && granularity.typicalSeconds >= 900 ? "key" : "api"
-            let query = "from=\(Self.text(from))&to=\(Self.text(to))&tz=\(zone)"
+            let group =
+                Bool.random(using: &random) && granularity.typicalSeconds >= 900 ? "key" : "api"
+            let query =
+                "from=\(Self.text(from))&to=\(Self.text(to))&tz=\(zone)"
                 + "&granularity=\(granularity.rawValue)&group_by=\(group)"
             let plan = try Self.plan(query)
             #expect(plan.from <= from * 1_000_000 && plan.to >= to * 1_000_000)
@@ -137,7 +179,9 @@ struct PlannerTests {
     func refusals(_ query: String, _ words: [String]) {
         let problem = #expect(throws: Problem.self) { try Self.plan(query) }
         #expect(problem?.kind == .notCovered)
-        for word in words { #expect(problem?.detail.contains(word) == true, "\(problem?.detail ?? "")") }
+        for word in words {
+            #expect(problem?.detail.contains(word) == true, "\(problem?.detail ?? "")")
+        }
     }
 
     @Test("a question with too many buckets is refused with advice")
@@ -151,5 +195,7 @@ struct PlannerTests {
 }
 
 extension Int64 {
-    func power(_ exponent: Int) -> Int64 { (0..<exponent).reduce(1) { product, _ in product * self } }
+    func power(_ exponent: Int) -> Int64 {
+        (0..<exponent).reduce(1) { product, _ in product * self }
+    }
 }

@@ -39,8 +39,10 @@ struct TimeExpressionTests {
         "distances count back from now",
         arguments: [
             ("now", 0), ("-0s", 0), ("-1s", 1), ("-90s", 90), ("-5m", 300), ("-24h", 86_400),
-            ("-7d", 604_800), ("-1w", 604_800), ("-0024h", 86_400), ("-99999999w", 60_479_999_395_200),
-        ] as [(String, Int64)])
+            ("-7d", 604_800), ("-1w", 604_800), ("-0024h", 86_400),
+            ("-99999999w", 60_479_999_395_200),
+        ] as [(String, Int64)]
+    )
     func distances(_ text: String, _ seconds: Int64) {
         if seconds > 9_000_000_000_000 {
             #expect(TimeExpression(text) == nil, "too far to count")
@@ -54,13 +56,15 @@ struct TimeExpressionTests {
         arguments: [
             ("1970-01-01", 0), ("1970-01-02", 1), ("1969-12-31", -1), ("2000-02-29", 11_016),
             ("2024-12-31", 20_088), ("0001-01-01", -719_162), ("9999-12-31", 2_932_896),
-        ] as [(String, Int64)])
+        ] as [(String, Int64)]
+    )
     func dates(_ text: String, _ day: Int64) { #expect(TimeExpression(text) == .date(day)) }
 
     @Test(
         "anything else is refused",
         arguments: [
-            "", " ", "yesterday", "-", "-h", "-24", "-24H", "24h", "+24h", "--24h", "-24 h", "-1.5h",
+            "", " ", "yesterday", "-", "-h", "-24", "-24H", "24h", "+24h", "--24h", "-24 h",
+            "-1.5h",
             "-999999999h9", "-1234567890s", "-24hh", "-2y", "1", "1767225600", "2026", "2026-01",
             "2026-1-1", "2026-13-01", "2026-00-01", "2026-02-29", "2026-01-00", "2026-01-32",
             "2026-04-31", "0000-01-01", "2026-01-01T", "2026-01-01T00:00", "2026-01-01T00:00Z",
@@ -71,7 +75,8 @@ struct TimeExpressionTests {
             "2026-01-01X00:00:00Z", "2026/01/01T00:00:00Z", "2026-01-01T00-00-00Z",
             "20260101T000000Z", "2026-01-01T00:00:00+01", "２０２６-01-01T00:00:00Z",
             "2026-01-01T00:00:00,5Z", "-٣h", "9999999999-01-01", "2026-01-01T00:00:00\u{0}Z",
-        ])
+        ]
+    )
     func refused(_ text: String) { #expect(TimeExpression(text) == nil) }
 
     @Test("dates and days are each other's inverse, and agree with Foundation")
@@ -85,7 +90,9 @@ struct TimeExpressionTests {
             // The Gregorian calendar of Foundation is Julian before 1582.
             if day % 97 == 0 {
                 let parts = calendar.dateComponents(
-                    [.year, .month, .day], from: Date(timeIntervalSince1970: Double(day) * 86_400))
+                    [.year, .month, .day],
+                    from: Date(timeIntervalSince1970: Double(day) * 86_400)
+                )
                 #expect(parts.year == Int(date.year) && parts.month == Int(date.month))
                 #expect(parts.day == Int(date.day))
             }

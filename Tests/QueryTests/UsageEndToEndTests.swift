@@ -5,7 +5,7 @@ import Rollups
 import Testing
 
 /// Answers from a real database beside a plain computation over the same records.
-@Suite("Usage end to end", .timeLimit(.minutes(10)))
+@Suite("Usage end to end", .timeLimit(.minutes(15)))
 struct UsageEndToEndTests {
     /// Around Berlin's change of clocks in 2026: 2026-03-27 to 2026-03-31.
     static let from: Int64 = 1_774_569_600
@@ -25,7 +25,12 @@ struct UsageEndToEndTests {
             for number in 0..<150 {
                 let query = Self.question(&random)
                 try await Self.compare(
-                    query, model, api, admin, "question \(number), seed \(seed): \(query)")
+                    query,
+                    model,
+                    api,
+                    admin,
+                    "question \(number), seed \(seed): \(query)"
+                )
             }
         }
     }
@@ -47,7 +52,8 @@ struct UsageEndToEndTests {
             "Australia/Lord_Howe",
         ].randomElement(using: &random)
         parts.append("tz=\(zone ?? "UTC")")
-        let granularities = ["15m", "1h", "1d", "1w", "1mo", "total", "auto"]
+        let granularities =
+            ["15m", "1h", "1d", "1w", "1mo", "total", "auto"]
             + (isConsumer ? [] : ["1m", "5m"])
         parts.append("granularity=\(granularities.randomElement(using: &random) ?? "total")")
         let groups = dimensions.shuffled(using: &random)
@@ -72,7 +78,9 @@ struct UsageEndToEndTests {
         return parts.joined(separator: "&")
     }
 
-    private static func filter(_ dimensions: [Rollups.Dimension], _ random: inout SeededRandom) -> String {
+    private static func filter(_ dimensions: [Rollups.Dimension], _ random: inout SeededRandom)
+        -> String
+    {
         let dimension = dimensions.randomElement(using: &random) ?? .api
         let values: [String]
         switch dimension {
@@ -80,7 +88,8 @@ struct UsageEndToEndTests {
         case .statusClass: values = ["2xx", "4xx", "", "nonsense"]
         default:
             values = [
-                "acme", "orders", "öre", "v1", "GET /a", "GET", "ok", "eu", "shop", "k1", "gold", "",
+                "acme", "orders", "öre", "v1", "GET /a", "GET", "ok", "eu", "shop", "k1", "gold",
+                "",
                 "__unmatched__", "nobody",
             ]
         }
@@ -187,7 +196,8 @@ struct UsageEndToEndTests {
             let second = CivilTime.floorDivide(record.completedAt, 1_000_000)
             let bucket = (plan.buckets.starts.lastIndex { $0 <= second }) ?? 0
             let values = request.groupBy.map { RecordModel.value($0, record) }
-            let label = plan.buckets.starts.isEmpty ? "-" : plan.zone.text(plan.buckets.starts[bucket])
+            let label =
+                plan.buckets.starts.isEmpty ? "-" : plan.zone.text(plan.buckets.starts[bucket])
             let key = ([label] + values.map { $0 ?? "null" }).joined(separator: "|")
             groups[key, default: Group(bucket: bucket, values: values)].records.append(record)
         }
@@ -216,7 +226,8 @@ struct UsageEndToEndTests {
             if left.group.bucket != right.group.bucket {
                 return left.group.bucket < right.group.bucket
             }
-            for (first, second) in zip(left.group.values, right.group.values) where first != second {
+            for (first, second) in zip(left.group.values, right.group.values) where first != second
+            {
                 if first == nil || second == nil { return first != nil }
                 return compare(first, second) < 0
             }
@@ -242,10 +253,12 @@ struct UsageEndToEndTests {
             let api = fixture.api()
             let admin = try await fixture.authorization(.admin)
             let additive = Metric.allCases.filter(\.isAdditive)
-            let metrics = "&granularity=total&metrics="
+            let metrics =
+                "&granularity=total&metrics="
                 + additive.map(\.rawValue).joined(separator: ",")
             func sums(_ from: Int64, _ to: Int64, _ rest: String) async throws -> [Int] {
-                let query = "from=\(CivilTime.text(local: from, offset: 0, isUTC: true))"
+                let query =
+                    "from=\(CivilTime.text(local: from, offset: 0, isUTC: true))"
                     + "&to=\(CivilTime.text(local: to, offset: 0, isUTC: true))" + rest
                 let answer = try await api.usage(query, admin)
                 return additive.map { metric in

@@ -62,7 +62,8 @@ struct UsageRequestTests {
             #expect(try Self.parse("group_by=\(dimension.name)").groupBy == [dimension])
             #expect(
                 try Self.parse("filter=\(dimension.name):eq:").filters
-                    == [Filter(dimension, .equal, [""])])
+                    == [Filter(dimension, .equal, [""])]
+            )
         }
         for format in UsageRequest.Format.allCases {
             #expect(try Self.parse("format=\(format.rawValue)").format == format)
@@ -72,10 +73,15 @@ struct UsageRequestTests {
     @Test("lists keep their order and lose repetitions")
     func lists() throws {
         try Self.check(
-            "metrics=errors,requests,errors", { $0.metrics.map(\.rawValue) },
-            is: ["errors", "requests"])
+            "metrics=errors,requests,errors",
+            { $0.metrics.map(\.rawValue) },
+            is: ["errors", "requests"]
+        )
         try Self.check(
-            "group_by=route,api,route", { $0.groupBy.map(\.name) }, is: ["route", "api"])
+            "group_by=route,api,route",
+            { $0.groupBy.map(\.name) },
+            is: ["route", "api"]
+        )
         try Self.check("group_by=", { $0.groupBy.count }, is: 0)
         try Self.check("limit=1", { $0.limit }, is: 1)
         try Self.check("limit=10000", { $0.limit }, is: 10_000)
@@ -88,28 +94,42 @@ struct UsageRequestTests {
         try Self.check("from=-1h", { $0.from }, is: Self.now - 3_600_000_000)
         try Self.check("from=-2h&to=-1h", { $0.to }, is: Self.now - 3_600_000_000)
         try Self.check(
-            "from=2026-03-10T00:00:00%2B01:00", { $0.from }, is: 1_773_097_200_000_000)
+            "from=2026-03-10T00:00:00%2B01:00",
+            { $0.from },
+            is: 1_773_097_200_000_000
+        )
         try Self.check("from=2026-03-10T00:00:00+01:00", { $0.from }, is: 1_773_097_200_000_000)
         try Self.check("from=2026-03-10", { $0.from }, is: 1_773_100_800_000_000)
         try Self.check(
-            "from=2026-03-10&tz=Europe/Berlin", { $0.from }, is: 1_773_097_200_000_000)
+            "from=2026-03-10&tz=Europe/Berlin",
+            { $0.from },
+            is: 1_773_097_200_000_000
+        )
         // The date that Samoa skipped starts when the next one does.
         try Self.check(
-            "from=2011-12-30&tz=Pacific/Apia", { $0.from }, is: 1_325_239_200_000_000)
+            "from=2011-12-30&tz=Pacific/Apia",
+            { $0.from },
+            is: 1_325_239_200_000_000
+        )
         try Self.check(
-            "from=2011-12-31&tz=Pacific/Apia", { $0.from }, is: 1_325_239_200_000_000)
+            "from=2011-12-31&tz=Pacific/Apia",
+            { $0.from },
+            is: 1_325_239_200_000_000
+        )
     }
 
     @Test("order names columns of the answer, descending after a minus")
     func order() throws {
         let request = try Self.parse(
-            "metrics=requests,errors&group_by=api,route&order=-errors,route,-bucket,errors")
+            "metrics=requests,errors&group_by=api,route&order=-errors,route,-bucket,errors"
+        )
         #expect(
             request.order == [
                 .init(.metric(1), isDescending: true),
                 .init(.group(1), isDescending: false),
                 .init(.bucket, isDescending: true),
-            ])
+            ]
+        )
     }
 
     /// Filter text and its meaning.
@@ -252,7 +272,8 @@ struct UsageRequestTests {
         let expected = try Self.parse(
             "from=-7d&to=-1d&granularity=1d&tz=Europe/Berlin&metrics=requests,latency_p99"
                 + "&group_by=api,route&filter=api:eq:orders&filter=status:prefix:5"
-                + "&order=-requests&limit=10&format=csv")
+                + "&order=-requests&limit=10&format=csv"
+        )
         for body in [
             """
             {"from":"-7d","to":"-1d","granularity":"1d","tz":"Europe/Berlin",
@@ -283,7 +304,8 @@ struct UsageRequestTests {
             "{\"limit\":[1]}", "{\"from\":\"\\u0000\"}", "{\"tz\":\"\\ud800\"}",
             "{\"filter\":[null]}", String(repeating: "[", count: 5000),
             String(repeating: "{\"a\":", count: 5000), "\u{FEFF}{}x", "{} {}",
-        ])
+        ]
+    )
     func badBodies(_ body: String) {
         #expect(throws: Problem.self) { try Self.parse(json: body) }
     }
