@@ -60,7 +60,9 @@ package struct Importer {
         do throws(ImportError) {
             counts = try append(log, request, format, plan, progress)
         } catch {
-            registry.abandon(log)
+            // A log that cannot be synced may be published nevertheless; the pending entry then stays,
+            // and the next import settles it.
+            if let isPublished = try? directory.isTaken(log), !isPublished { registry.abandon(log) }
             throw error
         }
         try registry.complete(log)
@@ -82,8 +84,8 @@ package struct Importer {
                 try reader.read(Self.detectionBytes - bytes.count, appendingTo: &bytes) > 0
             {}
         }
-        // An empty file has every format.
-        if bytes.isEmpty { return .combined }
+        // A file without a whole line, such as an empty one, has every format.
+        if bytes.count < Self.detectionBytes, !bytes.contains(0x0A) { return .combined }
         guard let format = ImportFormat.detect(bytes.span) else {
             throw .unrecognisedFormat(path: path)
         }

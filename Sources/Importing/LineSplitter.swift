@@ -15,8 +15,8 @@ struct LineSplitter {
         var start = 0
         for index in bytes.indices where bytes[index] == 0x0A {
             if carriedLength == 0 {
-                let line = bytes.extracting(start..<index)
-                try body(Self.withoutReturn(line), line.count)
+                let line = Self.withoutReturn(bytes.extracting(start..<index))
+                try body(line, line.count)
             } else {
                 carry(bytes.extracting(start..<index))
                 try finish(body)

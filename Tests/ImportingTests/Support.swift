@@ -66,6 +66,8 @@ struct Site {
     /// All records in the logs, but those that begin a log.
     func records(api: String = "web") throws -> [RequestRecord] {
         let directory = try LogDirectory(path: "/data", fileSystem: memory, time: time)
+        // As every start does; a mark that a power cut took is made again.
+        _ = try directory.recover()
         return try allRecords(directory).filter { $0.api == api && $0.kind != .logStart }
     }
 
