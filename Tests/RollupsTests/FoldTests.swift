@@ -47,7 +47,11 @@ struct FoldTests {
     func model() throws {
         var random = SeededRandom(seed: 9)
         let records = (0..<1_000).map { _ in RequestRecord.random(&random) }
-        var batch = FoldBatch()
+        let everything = RollupDefinition(
+            name: "everything", dimensions: Dimension.allCases, tiers: [.day, .minute],
+            countsKeys: false)
+        #expect(everything.finestTier == .minute)
+        var batch = FoldBatch(RollupDefinition.builtIn + [everything])
         for record in records { try batch.fold(record) }
         for (rollup, definition) in batch.definitions.enumerated() {
             let groups = Dictionary(grouping: records.filter { $0.kind == .request }) {

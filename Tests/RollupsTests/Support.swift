@@ -53,6 +53,10 @@ extension RequestRecord {
         record.keyID = random.chance(80) ? "key-\(random.below(5))" : ""
         record.plan = random.chance(60) ? "gold" : ""
         record.clientIP = random.chance(90) ? "192.0.2.\(random.below(200))" : ""
+        record.country = random.chance(50) ? ["DE", "FR"].randomElement(using: &random) ?? "" : ""
+        record.userAgentFamily = random.chance(50) ? "curl" : ""
+        record.platform = random.chance(50) ? "Linux" : ""
+        record.upstreamAddress = random.chance(50) ? "10.0.0.\(random.below(2)):80" : ""
         record.requestBytes = UInt64(random.below(10_000))
         record.responseBytes = UInt64(random.below(1_000_000))
         record.durationUS = random.chance(90) ? UInt64(random.below(5_000_000)) : nil
