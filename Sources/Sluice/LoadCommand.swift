@@ -104,19 +104,15 @@ struct LoadCommand: AsyncParsableCommand {
     }
 
     private func seconds() throws -> Double {
-        let units: [(String, Double)] = [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3_600)]
-        for (unit, length) in units where duration.hasSuffix(unit) {
-            if let number = Double(duration.dropLast(unit.count)), number > 0 {
-                let seconds = number * length
-                guard rate * seconds <= 100_000_000 else {
-                    throw ValidationError(
-                        "more than 100,000,000 requests: lower --rate or --duration"
-                    )
-                }
-                return seconds
-            }
+        guard let seconds = DurationText.seconds(duration) else {
+            throw ValidationError(
+                "--duration: \"\(duration)\" is no duration; write 500ms, 10s or 5m"
+            )
         }
-        throw ValidationError("--duration: \"\(duration)\" is no duration; write 500ms, 10s or 5m")
+        guard rate * seconds <= 100_000_000 else {
+            throw ValidationError("more than 100,000,000 requests: lower --rate or --duration")
+        }
+        return seconds
     }
 
     private func endpoint() throws -> (host: String, port: Int) {

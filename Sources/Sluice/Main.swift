@@ -64,7 +64,7 @@ struct SluiceCommand: AsyncParsableCommand {
         version: "sluice 0.1.0",
         subcommands: [
             UpCommand.self, GatewayCommand.self, AggregatorCommand.self, ServeCommand.self,
-            QueryCommand.self, StatusCommand.self, CheckCommand.self,
+            ImportCommand.self, QueryCommand.self, StatusCommand.self, CheckCommand.self,
             MigrateCommand.self, TokenCommand.self, LogCommand.self, LoadCommand.self,
         ]
     )

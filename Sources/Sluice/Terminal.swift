@@ -53,21 +53,31 @@ final class ProgressBar: Sendable {
         var hasLine = false
     }
 
+    /// What is counted.
+    enum Unit: Sendable {
+        /// Things.
+        case things
+        /// Bytes, shown with a unit.
+        case bytes
+    }
+
     private let title: String
     private let total: Int?
+    private let unit: Unit
     private let state = Mutex(State())
 
     /// A bar for `total` units of work, or a counter if the total is not known.
-    init(_ title: String, total: Int?) {
+    init(_ title: String, total: Int?, unit: Unit = .things) {
         self.title = title
         self.total = total
+        self.unit = unit
     }
 
     /// Shows that `done` units are done; cheap to call often.
     func update(_ done: Int) {
         guard Terminal.hasError else { return }
         state.withLock { state in
-            let step = max(1, (total ?? 100_000) / 200)
+            let step = max(1, (total ?? (unit == .bytes ? 200_000_000 : 100_000)) / 200)
             guard done - state.shown >= step || done == total else { return }
             state.shown = done
             state.hasLine = true
@@ -84,13 +94,14 @@ final class ProgressBar: Sendable {
     }
 
     private func line(_ done: Int) -> String {
-        guard let total, total > 0 else { return "\(title)  \(Units.count(done))" }
+        let amount = unit == .bytes ? Units.bytes(Double(done)) : Units.count(done)
+        guard let total, total > 0 else { return "\(title)  \(amount)" }
         let width = 30
         let filled = min(width, done * width / total)
         let bar =
             String(repeating: "█", count: filled)
             + String(repeating: "░", count: width - filled)
-        return "\(title)  \(bar) \(min(100, done * 100 / total)) %  \(Units.count(done))"
+        return "\(title)  \(bar) \(min(100, done * 100 / total)) %  \(amount)"
     }
 }
 
