@@ -140,18 +140,28 @@ extension LaneCore {
         }
         let base = state.retained[first].base
         let path = directory + "/rebuild.tmp"
-        let file = try io { () throws(FileIOError) in
+        let frames = chosen.map { state.retained[$0].bytes }
+        let needed = SegmentHeader.blockBytes + frames.reduce(0) { $0 + $1.count }
+        let (file, capacity) = try io { () throws(FileIOError) in
             let file = try fileSystem.open(path, .openOrCreate)
             try file.truncate(to: 0)
-            try file.allocate(from: 0, count: UInt64(configuration.segmentBytes))
-            return file
+            do throws(FileIOError) {
+                let wanted = max(needed, old.capacity)
+                try file.allocate(from: 0, count: UInt64(wanted))
+                return (file, wanted)
+            } catch {
+                guard error.isOutOfSpace else { throw error }
+                try file.allocate(from: 0, count: UInt64(needed))
+                return (file, needed)
+            }
         }
         var segment = try begin(
             file,
             at: path,
             base: base,
+            capacity: capacity,
             isReplacing: base == old.base,
-            frames: chosen.map { state.retained[$0].bytes },
+            frames: frames,
             salt: salt
         )
         segment.syncedPosition = segment.position
@@ -180,7 +190,7 @@ extension LaneCore {
         state.release(state.retained.count)
         state.failure = nil
         state.directorySynced = state.directoryChanges
-        activePosition.store(Int(active.position), ordering: .relaxed)
+        activeLeft.store(active.left, ordering: .relaxed)
         return MarkValue(
             durableOffset: state.writtenOffset,
             segmentBase: active.base,
@@ -192,9 +202,17 @@ extension LaneCore {
 /// The end of a log.
 extension LaneCore {
     /// Makes the spare file when the active segment is half full, ahead of need.
-    func prepareSpareIfNeeded() throws(EventLogError) {
-        if activePosition.load(ordering: .relaxed) > configuration.segmentBytes / 2 {
-            try prepareSpare()
+    ///
+    /// - Returns: False when there is no space for it now; reservations will find out.
+    func prepareSpareIfNeeded() -> Bool {
+        guard activeLeft.load(ordering: .relaxed) < configuration.segmentBytes / 2 else {
+            return true
+        }
+        do throws(EventLogError) {
+            try spare.prepare(SegmentHeader.blockBytes + FrameHeader.headerBytes)
+            return true
+        } catch {
+            return false
         }
     }
 
@@ -206,7 +224,11 @@ extension LaneCore {
             (state: inout LaneState) throws(EventLogError) -> MarkValue in
             if let failure = state.failure { throw failure }
             if state.mustRoll {
-                try roll(&state, base: state.writtenOffset)
+                try roll(
+                    &state,
+                    base: state.writtenOffset,
+                    frameBytes: FrameHeader.headerBytes
+                )
             }
             let active = state.segments[state.segments.count - 1]
             let frame = BatchBuilder.endFrame(

@@ -18,23 +18,18 @@ final class LaneCore: Sendable {
     let random: @Sendable () -> UInt64
     let mark: DurableMark
     let bell: Bell
-    /// Deletes the oldest segment that all consumers have passed; false when there is none.
-    let makeRoom: @Sendable () -> Bool
 
     let state: Mutex<LaneState>
     /// Held by whoever commits.
     let commitTurn = Mutex(())
-    /// A preallocated file for the next segment.
-    let spare = Mutex<(any File)?>(nil)
-    let isSpareReady = Atomic(false)
+    /// The file of the next segment.
+    let spare: SpareSegment
     let durable = Atomic<UInt64>(0)
     let written = Atomic<UInt64>(0)
-    /// The file position in the active segment, for `reserve`.
-    let activePosition = Atomic(0)
+    /// The bytes that are left in the active segment, for `reserve`.
+    let activeLeft = Atomic(0)
     let unacknowledged = Atomic(0)
     let hasFailed = Atomic(false)
-    /// Segments deleted to make room.
-    let segmentsDropped = Atomic<UInt64>(0)
 
     /// Makes the first segment of a new log in its directory.
     init(
@@ -56,18 +51,20 @@ final class LaneCore: Sendable {
         self.random = random
         self.mark = mark
         self.bell = bell
-        self.makeRoom = makeRoom
+        spare = SpareSegment(
+            path: directory + "/next.tmp",
+            fileSystem: fileSystem,
+            segmentBytes: configuration.segmentBytes,
+            makeRoom: configuration.onFull == .dropOldestShipped ? makeRoom : nil
+        )
         state = Mutex(LaneState(segments: []))
         try state.withLock { (state: inout LaneState) throws(EventLogError) in
-            try roll(&state, base: .zero)
+            try roll(&state, base: .zero, frameBytes: FrameHeader.headerBytes)
         }
     }
 
     /// The first offset that is not durable yet.
     var durableOffset: Offset { Offset(durable.load(ordering: .acquiring)) }
-
-    /// The segment bytes that frames can use.
-    var segmentCapacity: Int { configuration.segmentBytes - SegmentHeader.blockBytes }
 
     // MARK: Writing (the lane's thread)
 
@@ -107,9 +104,9 @@ final class LaneCore: Sendable {
         now: Int64
     ) throws(EventLogError) {
         let active = state.segments[state.segments.count - 1]
-        let isFull = Int(active.position) + batch.byteCount > configuration.segmentBytes
+        let isFull = Int(active.position) + batch.byteCount > active.capacity
         if state.mustRoll || (isFull && !active.isEmpty) {
-            try roll(&state, base: batch.baseOffset)
+            try roll(&state, base: batch.baseOffset, frameBytes: batch.byteCount)
         }
         let last = state.segments.count - 1
         let segment = state.segments[last]
@@ -122,7 +119,7 @@ final class LaneCore: Sendable {
             throw .io(error)
         }
         state.segments[last].position += UInt64(size)
-        activePosition.store(Int(segment.position) + size, ordering: .relaxed)
+        activeLeft.store(state.segments[last].left, ordering: .relaxed)
         state.statistics.batchesWritten += 1
         state.statistics.bytesWritten += UInt64(size)
         if configuration.sync == .os {
@@ -141,22 +138,22 @@ final class LaneCore: Sendable {
     /// Crash story: (1) the spare file, which no reader looks at, gets its header; (2) the rename
     /// makes it a segment. Killed before (2), the old segment is simply the last one. The directory
     /// is synced before the durable mark moves into the new segment.
-    func roll(_ state: inout LaneState, base: Offset) throws(EventLogError) {
-        try prepareSpare()
-        let segment = try spare.withLock {
-            (spare: inout (any File)?) throws(EventLogError) -> LaneSegment in
-            guard let file = spare else { throw .full }
-            let isReplacing = state.segments.last?.base == base
-            let segment = try begin(
-                file,
-                at: sparePath,
+    func roll(
+        _ state: inout LaneState,
+        base: Offset,
+        frameBytes: Int
+    ) throws(EventLogError) {
+        try spare.prepare(SegmentHeader.blockBytes + frameBytes)
+        let isReplacing = state.segments.last?.base == base
+        let segment = try spare.take { (ready) throws(EventLogError) -> LaneSegment in
+            try begin(
+                ready.file,
+                at: spare.path,
                 base: base,
+                capacity: ready.capacity,
                 isReplacing: isReplacing,
                 frames: []
             )
-            spare = nil
-            isSpareReady.store(false, ordering: .relaxed)
-            return segment
         }
         if let last = state.segments.indices.last {
             if state.segments[last].base == base {
@@ -171,7 +168,7 @@ final class LaneCore: Sendable {
         state.mustRoll = false
         state.directoryChanges += 1
         state.statistics.segmentsCreated += 1
-        activePosition.store(Int(segment.position), ordering: .relaxed)
+        activeLeft.store(segment.left, ordering: .relaxed)
         bell.ringTopology()
     }
 
@@ -180,6 +177,7 @@ final class LaneCore: Sendable {
         _ file: any File,
         at path: String,
         base: Offset,
+        capacity: Int,
         isReplacing: Bool,
         frames: [[UInt8]],
         salt: UInt64? = nil
@@ -207,6 +205,7 @@ final class LaneCore: Sendable {
             path: target,
             base: base,
             salt: header.salt,
+            capacity: capacity,
             position: position
         )
     }
@@ -216,59 +215,6 @@ final class LaneCore: Sendable {
         // Only space is at stake, so an error changes nothing.
         try? segment.file.truncate(to: segment.position)
         segment.file.close()
-    }
-
-    // MARK: The spare file
-
-    /// Where the spare file is.
-    private var sparePath: String { directory + "/next.tmp" }
-
-    /// Makes and preallocates the file of the next segment, unless there is one.
-    ///
-    /// - Throws: When there is no space for it, even after making room.
-    func prepareSpare() throws(EventLogError) {
-        guard !isSpareReady.load(ordering: .relaxed) else { return }
-        try spare.withLock { (spare: inout (any File)?) throws(EventLogError) in
-            guard spare == nil else { return }
-            while true {
-                do throws(FileIOError) {
-                    spare = try makeSpare()
-                    isSpareReady.store(true, ordering: .relaxed)
-                    return
-                } catch {
-                    guard error.isOutOfSpace else { throw .io(error) }
-                    guard configuration.onFull == .dropOldestShipped, makeRoom() else {
-                        throw .full
-                    }
-                    segmentsDropped.add(1, ordering: .relaxed)
-                }
-            }
-        }
-    }
-
-    /// Makes the file; leaves nothing behind when it cannot.
-    private func makeSpare() throws(FileIOError) -> any File {
-        let file = try fileSystem.open(sparePath, .openOrCreate)
-        do throws(FileIOError) {
-            try file.truncate(to: 0)
-            try file.allocate(from: 0, count: UInt64(configuration.segmentBytes))
-        } catch {
-            file.close()
-            try? fileSystem.removeFile(sparePath)
-            throw error
-        }
-        return file
-    }
-
-    /// Removes the spare file.
-    func removeSpare() {
-        spare.withLock { spare in
-            guard let file = spare else { return }
-            file.close()
-            try? fileSystem.removeFile(sparePath)
-            spare = nil
-            isSpareReady.store(false, ordering: .relaxed)
-        }
     }
 
     // MARK: Publishing

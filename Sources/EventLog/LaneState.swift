@@ -11,12 +11,17 @@ struct LaneSegment: Sendable {
     let base: Offset
     /// The salt of its frames.
     let salt: UInt64
+    /// How many bytes are allocated to it.
+    var capacity: Int
     /// Where the next frame goes.
     var position: UInt64
     /// How far it has been synced.
     var syncedPosition: UInt64 = 0
     /// Whether the lane has gone on to another one.
     var isSealed = false
+
+    /// How many bytes are left.
+    var left: Int { max(0, capacity - Int(position)) }
 
     /// Whether it has no frames.
     var isEmpty: Bool { position <= UInt64(SegmentHeader.blockBytes) }

@@ -98,14 +98,14 @@ package final class LaneWriter {
     private func hasRoom(for cost: Int) -> Bool {
         guard !isBehind else { return false }
         let wanted = reserved + batch.byteCount + cost + Self.slackBytes
-        let left = core.configuration.segmentBytes - core.activePosition.load(ordering: .relaxed)
-        if wanted <= left { return true }
-        guard wanted <= core.segmentCapacity else { return false }
-        if core.isSpareReady.load(ordering: .relaxed) { return true }
+        if wanted <= core.activeLeft.load(ordering: .relaxed) { return true }
+        let capacity = wanted + SegmentHeader.blockBytes
+        guard capacity <= core.configuration.segmentBytes else { return false }
+        if capacity <= core.spare.capacity { return true }
         let now = core.time.monotonicNanoseconds()
         guard now >= nextAttempt else { return false }
         do throws(EventLogError) {
-            try core.prepareSpare()
+            try core.spare.prepare(capacity)
             nextAttempt = 0
             return true
         } catch {
@@ -220,7 +220,7 @@ package final class LaneWriter {
             result.unacknowledgedBytes = UInt64(state.retainedBytes)
             return result
         }
-        result.segmentsDropped = core.segmentsDropped.load(ordering: .relaxed)
+        result.segmentsDropped = core.spare.segmentsDropped.load(ordering: .relaxed)
         result.recordsAppended = recordsAppended
         result.recordsTooLarge = recordsTooLarge
         result.recordsDropped = recordsDropped
@@ -243,7 +243,7 @@ package final class LaneWriter {
     package func close() throws(EventLogError) {
         guard !isClosed else { return }
         defer {
-            core.removeSpare()
+            core.spare.remove()
             lock.close()
             core.bell.ringTopology()
         }

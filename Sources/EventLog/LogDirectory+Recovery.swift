@@ -47,6 +47,9 @@ extension LogDirectory {
             fileSystem: fileSystem,
             writable: true
         )
+        // What a kill during or after the close has left; only space is at stake.
+        try? fileSystem.removeFile(directory + "/next.tmp")
+        try? fileSystem.removeFile(directory + "/rebuild.tmp")
         if let value = mark.load(), value.isEnded, try isWhole(value, directory) { return nil }
         let scan = try LogScan(logID: id, directory: directory, fileSystem: fileSystem)
         let durable = try durableOffset(id, scan, mark)
@@ -162,8 +165,6 @@ extension LogDirectory {
                 to: LogPaths.segment(end, in: directory),
                 replacing: false
             )
-            try? fileSystem.removeFile(directory + "/next.tmp")
-            try? fileSystem.removeFile(directory + "/rebuild.tmp")
             try fileSystem.syncDirectory(directory)
         } catch {
             throw .io(error)

@@ -108,6 +108,7 @@ package final class SealedLogWriter {
                 path: path,
                 base: base,
                 salt: header.salt,
+                capacity: configuration.segmentBytes,
                 position: UInt64(SegmentHeader.blockBytes)
             )
         }

@@ -52,6 +52,8 @@ final class SyncThread: Sendable {
             core.configuration.sync == .interval
             ? core.configuration.syncInterval.nanoseconds : 0
         var retry: Int64 = 10_000_000
+        /// When a disk that was full is asked again for the next segment.
+        var nextSpare: UInt64 = 0
         var began = core.time.monotonicNanoseconds()
         while !signals.isStopped.load(ordering: .sequentiallyConsistent) {
             let seen = signals.work.count
@@ -70,13 +72,13 @@ final class SyncThread: Sendable {
             do throws(EventLogError) {
                 try core.commit()
                 retry = 10_000_000
-                try core.prepareSpareIfNeeded()
             } catch {
                 // The lane's counters and the errors of its writes tell; here it is tried again.
-                if core.hasFailed.load(ordering: .relaxed) {
-                    pause(retry, signals)
-                    retry = min(retry * 2, retryNanosecondsMax)
-                }
+                pause(retry, signals)
+                retry = min(retry * 2, retryNanosecondsMax)
+            }
+            if began >= nextSpare, !core.prepareSpareIfNeeded() {
+                nextSpare = began + UInt64(retryNanosecondsMax)
             }
         }
     }

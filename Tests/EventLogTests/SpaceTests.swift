@@ -118,6 +118,45 @@ struct SpaceTests {
         )
     }
 
+    @Test("the rest of a disk is used by smaller segments, and growth by larger ones again")
+    func smallDisk() throws {
+        let time = ManualTimeSource()
+        let fileSystem = MemoryFileSystem(capacity: (5 << 20) + 200_000)
+        let directory = try makeDirectory(fileSystem, time: time)
+        var configuration = smallConfiguration(segmentBytes: 8 << 20)
+        configuration.recordBytesMax = 1 << 18
+        let lane = try directory.openLane(0, configuration)
+        var appended = 0
+        func fill() throws {
+            while lane.reserve(100_000) {
+                try lane.append(text: String(repeating: "x", count: 90_000))
+                try lane.write()
+                lane.release(100_000)
+                try lane.commit()
+                appended += 90_000
+            }
+        }
+        try fill()
+        // Half of the disk, then halves of the rest, down to the smallest segment.
+        #expect(appended > 4 << 20)
+        #expect(try #require(try directory.log(lane.logID)).segments.count == 2)
+        fileSystem.capacity += 20 << 20
+        time.advance(microseconds: 200_000)
+        try fill()
+        #expect(appended > 16 << 20)
+        try lane.close()
+        #expect(try #require(try directory.log(lane.logID)).segments.count < 7)
+    }
+
+    @Test("giving back more than was reserved is a programmer's error")
+    func overRelease() async {
+        await #expect(processExitsWith: .failure) {
+            let directory = try makeDirectory(MemoryFileSystem())
+            let lane = try directory.openLane(0, smallConfiguration())
+            lane.release(10)
+        }
+    }
+
     @Test("appends pause while too much waits for the disk")
     func pause() throws {
         let directory = try makeDirectory(MemoryFileSystem())
