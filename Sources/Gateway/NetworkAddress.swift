@@ -1,10 +1,10 @@
 /// An IPv4 or IPv6 address: read from text, compared with ranges, written as recorded.
-struct NetworkAddress: Equatable, Sendable {
+package struct NetworkAddress: Equatable, Sendable {
     /// 4 or 16 bytes.
-    let bytes: [UInt8]
+    package let bytes: [UInt8]
 
     /// Reads an address; an IPv4 address mapped into IPv6 becomes an IPv4 address.
-    init?(_ text: Span<UInt8>) {
+    package init?(_ text: Span<UInt8>) {
         guard text.count >= 2, text.count <= 45 else { return nil }
         var hasColon = false
         for index in 0..<text.count where text[index] == 0x3A { hasColon = true }
@@ -16,7 +16,7 @@ struct NetworkAddress: Equatable, Sendable {
     }
 
     /// Reads an entry of `X-Forwarded-For`: an address, perhaps in brackets, perhaps with a port.
-    init?(forwarded text: Span<UInt8>) {
+    package init?(forwarded text: Span<UInt8>) {
         guard !text.isEmpty else { return nil }
         if text[0] == 0x5B {
             var end = 1
@@ -99,7 +99,7 @@ struct NetworkAddress: Equatable, Sendable {
     }
 
     /// The address as recorded under a policy; empty when nothing is recorded.
-    func recorded(_ policy: ClientAddressPolicy) -> [UInt8] {
+    package func recorded(_ policy: ClientAddressPolicy) -> [UInt8] {
         switch policy {
         case .off: return []
         case .full: return Self.text(bytes)
@@ -112,7 +112,7 @@ struct NetworkAddress: Equatable, Sendable {
     }
 
     /// Dotted decimals, or RFC 5952's form of an IPv6 address.
-    static func text(_ bytes: [UInt8]) -> [UInt8] {
+    package static func text(_ bytes: [UInt8]) -> [UInt8] {
         if bytes.count == 4 {
             return Array(bytes.map { String($0) }.joined(separator: ".").utf8)
         }

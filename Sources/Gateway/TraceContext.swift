@@ -1,9 +1,9 @@
 /// W3C trace context: reading `traceparent`, and making one.
-enum TraceContext {
+package enum TraceContext {
     /// The 16 bytes of a trace id as two words; nil unless the value is valid.
     ///
     /// Version 00 must be exactly 55 bytes; later ones may be longer. All-zero ids are invalid.
-    static func traceID(_ value: Span<UInt8>) -> (high: UInt64, low: UInt64)? {
+    package static func traceID(_ value: Span<UInt8>) -> (high: UInt64, low: UInt64)? {
         guard value.count >= 55, value[2] == 0x2D, value[35] == 0x2D, value[52] == 0x2D,
             let version = number(value, 0..<2), version != 0xFF,
             version != 0 || value.count == 55, value.count == 55 || value[55] == 0x2D,
@@ -30,14 +30,14 @@ enum TraceContext {
 /// A fast generator for ids that must be distinct, not secret: xoshiro256**.
 ///
 /// Each loop has one, seeded with 256 bits from the kernel, so that two never meet.
-struct IdentifierGenerator: RandomNumberGenerator, Sendable {
+package struct IdentifierGenerator: RandomNumberGenerator, Sendable {
     private var s0: UInt64
     private var s1: UInt64
     private var s2: UInt64
     private var s3: UInt64
 
     /// A generator that starts where another one leads it.
-    init(seededBy seed: inout some RandomNumberGenerator) {
+    package init(seededBy seed: inout some RandomNumberGenerator) {
         s0 = seed.next()
         s1 = seed.next()
         s2 = seed.next()
@@ -46,7 +46,7 @@ struct IdentifierGenerator: RandomNumberGenerator, Sendable {
     }
 
     /// The next sixty-four bits.
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         // The generator is arithmetic modulo 2⁶⁴: wrapping is meant.
         let scrambled = Self.rotate(s1 &* 5, 7) &* 9
         let shifted = s1 << 17

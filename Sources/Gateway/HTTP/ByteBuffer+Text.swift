@@ -1,10 +1,10 @@
 internal import FileIO
 internal import Records
-internal import NIOCore
+package import NIOCore
 
 extension ByteBuffer {
     /// Appends a number in decimal digits.
-    mutating func writeDecimal(_ value: Int) {
+    package mutating func writeDecimal(_ value: Int) {
         precondition(value >= 0, "only lengths and statuses are written")
         var digits: UInt64 = 0
         var count = 0
@@ -23,14 +23,14 @@ extension ByteBuffer {
     private mutating func writeDecimalExactly(_ value: Int) { writeDecimal(value) }
 
     /// Appends a number in lower-case hexadecimal digits without leading zeros.
-    mutating func writeHexadecimal(_ value: Int) {
+    package mutating func writeHexadecimal(_ value: Int) {
         let bits = UInt64(value)
         let digits = max(1, (64 - bits.leadingZeroBitCount + 3) / 4)
         writeHexadecimal(bits, digits: digits)
     }
 
     /// Appends so many hexadecimal digits of a number.
-    mutating func writeHexadecimal(_ value: UInt64, digits: Int) {
+    package mutating func writeHexadecimal(_ value: UInt64, digits: Int) {
         var left = digits
         while left > 0 {
             let taken = min(left, 8)
@@ -57,7 +57,7 @@ extension ByteBuffer {
 
     /// Appends bytes of another buffer.
     @inline(__always)
-    mutating func writePlace(_ place: Place, of bytes: Span<UInt8>) {
+    package mutating func writePlace(_ place: Place, of bytes: Span<UInt8>) {
         writeBytes(bytes.extracting(place.range).raw)
     }
 }

@@ -2,9 +2,9 @@
 ///
 /// Strict: hexadecimal digits, then CR or an extension; CR LF everywhere; extensions are skipped
 /// and never forwarded. Owner: the connection.
-struct ChunkedDecoder {
+package struct ChunkedDecoder {
     /// What the next bytes are.
-    enum Step: Equatable, Sendable {
+    package enum Step: Equatable, Sendable {
         /// More bytes are needed; so many of those given are done with.
         case more(consumed: Int)
         /// Framing of `skipped` bytes, then so many bytes of data.
@@ -37,20 +37,20 @@ struct ChunkedDecoder {
     }
 
     /// The trailer section's parser; its fields are valid after `.end`.
-    var trailers = FieldParser()
+    package var trailers = FieldParser()
 
     /// Where the trailer section begins in the bytes given to the call that returned `.end`.
-    private(set) var trailerStart = 0
+    package private(set) var trailerStart = 0
 
     private var state = State.sizeStart
     private var remaining: UInt64 = 0
     private var extensionBytes = 0
 
     /// A decoder at the beginning of a body.
-    init() {}
+    package init() {}
 
     /// Starts over with the next body.
-    mutating func reset() {
+    package mutating func reset() {
         state = .sizeStart
         remaining = 0
         extensionBytes = 0
@@ -62,7 +62,7 @@ struct ChunkedDecoder {
     /// - Parameters:
     ///   - bytes: everything that is not done with yet.
     ///   - limits: bounds of the trailer section.
-    mutating func next(_ bytes: Span<UInt8>, _ limits: GatewayLimits) -> Step {
+    package mutating func next(_ bytes: Span<UInt8>, _ limits: GatewayLimits) -> Step {
         var at = 0
         while at < bytes.count {
             let byte = bytes[at]

@@ -1,5 +1,5 @@
 /// What a parser can say after looking at the bytes so far.
-enum ParseStep: Equatable, Sendable {
+package enum ParseStep: Equatable, Sendable {
     /// More bytes are needed.
     case more
     /// One more field was parsed; it is the last of `fields`.
@@ -15,7 +15,7 @@ enum ParseStep: Equatable, Sendable {
 /// Every byte is looked at once, wherever the input is split, so that the verdict does not depend
 /// on how the bytes arrive. Positions count from the first byte of the head, which therefore must stay
 /// where it is until the head is complete. Owner: the connection.
-struct FieldParser {
+package struct FieldParser {
     /// What comes next; each state lists its successors.
     private enum State: UInt8 {
         /// At the beginning of a line: `name`, `finalLineFeed`.
@@ -33,10 +33,10 @@ struct FieldParser {
     }
 
     /// The fields so far; storage is kept from head to head.
-    var fields: [HeadField] = []
+    package var fields: [HeadField] = []
 
     /// Position of the next byte to look at.
-    var position = 0
+    package var position = 0
 
     private var state = State.lineStart
     private var nameStart = 0
@@ -46,10 +46,10 @@ struct FieldParser {
     private var valueEnd = 0
 
     /// A parser for a section that begins at byte 0.
-    init() {}
+    package init() {}
 
     /// Starts over with a section that begins at `position`.
-    mutating func reset(at position: Int) {
+    package mutating func reset(at position: Int) {
         self.position = position
         state = .lineStart
         fields.removeAll(keepingCapacity: true)
@@ -61,7 +61,7 @@ struct FieldParser {
     ///   - bytes: everything from the first byte of the head.
     ///   - bytesMax: position before which the section must end.
     ///   - fieldsMax: how many fields there may be.
-    mutating func next(_ bytes: Span<UInt8>, bytesMax: Int, fieldsMax: Int) -> ParseStep {
+    package mutating func next(_ bytes: Span<UInt8>, bytesMax: Int, fieldsMax: Int) -> ParseStep {
         let visible = min(bytes.count, bytesMax)
         var at = position
         defer { position = at }

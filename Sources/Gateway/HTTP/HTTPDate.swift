@@ -1,14 +1,14 @@
 /// The current time in the form of the `Date` field, made once per second.
-struct HTTPDate {
+package struct HTTPDate {
     /// `Sun, 06 Nov 1994 08:49:37 GMT`.
-    private(set) var text: [UInt8] = []
+    package private(set) var text: [UInt8] = []
     private var second = Int64.min
 
     /// No time yet.
-    init() {}
+    package init() {}
 
     /// Makes the text for a time, unless it is the one that is there.
-    mutating func update(wallMicroseconds: Int64) {
+    package mutating func update(wallMicroseconds: Int64) {
         let now = wallMicroseconds / 1_000_000
         guard now != second else { return }
         second = now
@@ -17,7 +17,7 @@ struct HTTPDate {
 
     /// IMF-fixdate (RFC 9110 §5.6.7) of seconds since 1970; proleptic Gregorian, by Hinnant's
     /// `civil_from_days`.
-    static func format(_ seconds: Int64) -> [UInt8] {
+    package static func format(_ seconds: Int64) -> [UInt8] {
         let days = Int((Double(seconds) / 86_400).rounded(.down))
         let ofDay = Int(seconds) - days * 86_400
         let shifted = days + 719_468

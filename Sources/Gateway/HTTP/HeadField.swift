@@ -1,47 +1,47 @@
 /// Where a piece of a head lies: byte positions from the first byte of the head, half-open.
-struct Place: BitwiseCopyable, Equatable, Sendable {
+package struct Place: BitwiseCopyable, Equatable, Sendable {
     /// First byte.
-    var start: UInt32
+    package var start: UInt32
     /// Byte after the last.
-    var end: UInt32
+    package var end: UInt32
 
     /// A place from positions; heads are far smaller than 4 GiB.
     @inline(__always)
-    init(_ start: Int, _ end: Int) {
+    package init(_ start: Int, _ end: Int) {
         self.start = UInt32(truncatingIfNeeded: start)
         self.end = UInt32(truncatingIfNeeded: end)
     }
 
     /// No bytes at all.
-    static var none: Place { Place(0, 0) }
+    package static var none: Place { Place(0, 0) }
 
     /// How many bytes.
-    var count: Int { Int(end) - Int(start) }
+    package var count: Int { Int(end) - Int(start) }
 
     /// Whether there are no bytes.
-    var isEmpty: Bool { start == end }
+    package var isEmpty: Bool { start == end }
 
     /// The positions as a range.
-    var range: Range<Int> { Int(start)..<Int(end) }
+    package var range: Range<Int> { Int(start)..<Int(end) }
 }
 
 /// One header or trailer field of a head.
-struct HeadField: BitwiseCopyable, Equatable, Sendable {
+package struct HeadField: BitwiseCopyable, Equatable, Sendable {
     /// The name.
-    var name: Place
+    package var name: Place
     /// The value without white space around it.
-    var value: Place
+    package var value: Place
     /// The byte after the line's end.
-    var lineEnd: UInt32
+    package var lineEnd: UInt32
     /// What the name means.
-    var known: KnownField
+    package var known: KnownField
 
     /// The whole line, its end included.
-    var line: Place { Place(Int(name.start), Int(lineEnd)) }
+    package var line: Place { Place(Int(name.start), Int(lineEnd)) }
 }
 
 /// Why a head, a body's framing or a response cannot be accepted.
-enum HTTPRejection: UInt8, CaseIterable, Error, Sendable {
+package enum HTTPRejection: UInt8, CaseIterable, Error, Sendable {
     /// The request or status line does not follow the grammar.
     case badStartLine
     /// The version is not HTTP/1.0 or HTTP/1.1.
@@ -86,7 +86,7 @@ enum HTTPRejection: UInt8, CaseIterable, Error, Sendable {
     case badResponse
 
     /// The status that a client gets for it.
-    var status: Int {
+    package var status: Int {
         switch self {
         case .badVersion: 505
         case .requestLineTooLong: 414
@@ -98,7 +98,7 @@ enum HTTPRejection: UInt8, CaseIterable, Error, Sendable {
 }
 
 /// How the end of a body is recognised.
-enum BodyFraming: Equatable, Sendable {
+package enum BodyFraming: Equatable, Sendable {
     /// There is no body.
     case none
     /// So many bytes.

@@ -1,5 +1,5 @@
 /// The header fields that mean something to a proxy.
-enum KnownField: UInt8, CaseIterable, Sendable, BitwiseCopyable {
+package enum KnownField: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     /// Any other field; forwarded as it is.
     case other
     /// Framing and routing, which the gateway writes itself.
@@ -25,7 +25,7 @@ enum KnownField: UInt8, CaseIterable, Sendable, BitwiseCopyable {
 
     /// Recognises a field name; case is ignored.
     @inline(__always)
-    init(_ name: Span<UInt8>) {
+    package init(_ name: Span<UInt8>) {
         self = .other
         guard name.count >= 2, name.count <= 19 else { return }
         let candidate: (field: KnownField, name: String)
@@ -56,7 +56,7 @@ enum KnownField: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     }
 
     /// Whether the field concerns one connection only and is never forwarded.
-    var isHopByHop: Bool {
+    package var isHopByHop: Bool {
         switch self {
         case .connection, .keepAlive, .proxyConnection, .te, .upgrade, .http2Settings,
             .transferEncoding, .proxyAuthorization, .proxyAuthenticate:
@@ -66,7 +66,7 @@ enum KnownField: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     }
 
     /// Whether the field may not stand in a trailer section (RFC 9110 §6.5.1).
-    var isForbiddenInTrailers: Bool {
+    package var isForbiddenInTrailers: Bool {
         switch self {
         case .other: false
         default: true

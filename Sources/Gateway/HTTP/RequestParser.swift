@@ -1,51 +1,51 @@
-internal import Records
+package import Records
 
 /// What the gateway needs to know about a request; positions as in `Place`.
-struct RequestHead: Equatable, Sendable {
+package struct RequestHead: Equatable, Sendable {
     /// The method.
-    var method = Place.none
+    package var method = Place.none
     /// The method, if it is one that is recorded by name.
-    var knownMethod = RequestMethod.other
+    package var knownMethod = RequestMethod.other
     /// The path; of `*` and of an absolute target without a path, one byte or none.
-    var path = Place.none
+    package var path = Place.none
     /// The query without its question mark.
-    var query = Place.none
+    package var query = Place.none
     /// Whether there is a question mark.
-    var hasQuery = false
+    package var hasQuery = false
     /// The host, from an absolute target or from `Host`.
-    var authority = Place.none
+    package var authority = Place.none
     /// 0 or 1.
-    var minorVersion: UInt8 = 1
+    package var minorVersion: UInt8 = 1
     /// How the body ends.
-    var framing = BodyFraming.none
+    package var framing = BodyFraming.none
     /// Whether the client keeps the connection for another request.
-    var keepsAlive = true
+    package var keepsAlive = true
     /// Whether the client waits for `100 Continue`.
-    var expectsContinue = false
+    package var expectsContinue = false
     /// Whether there is an expectation that nobody can meet.
-    var hasUnknownExpectation = false
+    package var hasUnknownExpectation = false
     /// Whether the client takes trailer fields.
-    var takesTrailers = false
+    package var takesTrailers = false
     /// Whether `Connection` names fields that must not be forwarded.
-    var hasConnectionOptions = false
+    package var hasConnectionOptions = false
     /// Whether the target is `*`.
-    var isAsterisk = false
+    package var isAsterisk = false
     /// `User-Agent`, the first if there are several.
-    var userAgent = Place.none
+    package var userAgent = Place.none
     /// `traceparent`; none if there are several.
-    var traceparent = Place.none
+    package var traceparent = Place.none
     /// How many `traceparent` fields there are.
-    var traceparentCount: UInt8 = 0
+    package var traceparentCount: UInt8 = 0
     /// How many `X-Forwarded-For` fields there are.
-    var forwardedForCount: UInt8 = 0
+    package var forwardedForCount: UInt8 = 0
     /// `X-Forwarded-Proto`, the last if there are several.
-    var forwardedProto = Place.none
+    package var forwardedProto = Place.none
     /// Length of the head in bytes.
-    var length = 0
+    package var length = 0
 }
 
 /// Parses request heads, incrementally and in place; see `FieldParser` for its rules.
-struct RequestParser {
+package struct RequestParser {
     /// What comes next; each state lists its successors.
     private enum State: UInt8 {
         /// Before the request line: `method`, `skippedLineFeed`.
@@ -63,10 +63,10 @@ struct RequestParser {
     }
 
     /// What has been found so far; complete after `.end`.
-    private(set) var head = RequestHead()
+    package private(set) var head = RequestHead()
 
     /// The header fields.
-    var fieldParser = FieldParser()
+    package var fieldParser = FieldParser()
 
     private var state = State.start
     private var hasSkippedLine = false
@@ -75,16 +75,16 @@ struct RequestParser {
     private var versionStart = 0
     private var hostCount = 0
     /// Whether `Content-Length` is there, even if it is 0.
-    private(set) var hasLength = false
+    package private(set) var hasLength = false
     private var hasCoding = false
     private var saysClose = false
     private var saysKeepAlive = false
 
     /// A parser at the beginning of a head.
-    init() {}
+    package init() {}
 
     /// Starts over with the next head, at byte 0.
-    mutating func reset() {
+    package mutating func reset() {
         head = RequestHead()
         fieldParser.reset(at: 0)
         state = .start
@@ -97,10 +97,10 @@ struct RequestParser {
     }
 
     /// Whether a byte of a request line has been seen.
-    var hasBegun: Bool { state != .start && state != .skippedLineFeed }
+    package var hasBegun: Bool { state != .start && state != .skippedLineFeed }
 
     /// The fields of the head so far.
-    var fields: [HeadField] { fieldParser.fields }
+    package var fields: [HeadField] { fieldParser.fields }
 
     /// Parses as far as the bytes go.
     ///
@@ -108,7 +108,7 @@ struct RequestParser {
     ///   - bytes: everything from the first byte of the head.
     ///   - limits: sizes beyond which the head is refused.
     /// - Returns: `more`, `end` or `rejected`.
-    mutating func parse(_ bytes: Span<UInt8>, _ limits: GatewayLimits) -> ParseStep {
+    package mutating func parse(_ bytes: Span<UInt8>, _ limits: GatewayLimits) -> ParseStep {
         if state != .fields {
             let step = parseRequestLine(bytes, limits)
             guard step == .field else { return step }

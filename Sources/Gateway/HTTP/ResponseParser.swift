@@ -1,36 +1,36 @@
 /// What the gateway needs to know about an upstream's response.
-struct ResponseHead: Equatable, Sendable {
+package struct ResponseHead: Equatable, Sendable {
     /// The status code.
-    var status = 0
+    package var status = 0
     /// The reason phrase.
-    var reason = Place.none
+    package var reason = Place.none
     /// 0 or 1.
-    var minorVersion: UInt8 = 1
+    package var minorVersion: UInt8 = 1
     /// How the body ends, by the fields alone; see `framing(for:)`.
-    var framing = BodyFraming.untilClose
+    package var framing = BodyFraming.untilClose
     /// Whether the upstream keeps the connection.
-    var keepsAlive = true
+    package var keepsAlive = true
     /// Whether `Connection` names fields that must not be forwarded.
-    var hasConnectionOptions = false
+    package var hasConnectionOptions = false
     /// Length of the head in bytes.
-    var length = 0
+    package var length = 0
 
     /// Whether the response is followed by the final one.
-    var isInformational: Bool { status < 200 }
+    package var isInformational: Bool { status < 200 }
 
     /// How the body ends, given the request's method.
-    func framing(isHead: Bool) -> BodyFraming {
+    package func framing(isHead: Bool) -> BodyFraming {
         isHead || status < 200 || status == 204 || status == 304 ? .none : framing
     }
 }
 
 /// Parses response heads, incrementally and in place; see `FieldParser` for its rules.
-struct ResponseParser {
+package struct ResponseParser {
     /// What has been found so far; complete after `.end`.
-    private(set) var head = ResponseHead()
+    package private(set) var head = ResponseHead()
 
     /// The header fields.
-    var fieldParser = FieldParser()
+    package var fieldParser = FieldParser()
 
     /// Whether the status line is complete.
     private var isInFields = false
@@ -40,10 +40,10 @@ struct ResponseParser {
     private var saysKeepAlive = false
 
     /// A parser at the beginning of a head.
-    init() {}
+    package init() {}
 
     /// Starts over with the next head, at byte 0.
-    mutating func reset() {
+    package mutating func reset() {
         head = ResponseHead()
         fieldParser.reset(at: 0)
         isInFields = false
@@ -54,12 +54,12 @@ struct ResponseParser {
     }
 
     /// The fields of the head so far.
-    var fields: [HeadField] { fieldParser.fields }
+    package var fields: [HeadField] { fieldParser.fields }
 
     /// Parses as far as the bytes go.
     ///
     /// - Returns: `more`, `end` or `rejected`.
-    mutating func parse(_ bytes: Span<UInt8>, _ limits: GatewayLimits) -> ParseStep {
+    package mutating func parse(_ bytes: Span<UInt8>, _ limits: GatewayLimits) -> ParseStep {
         if !isInFields {
             let step = parseStatusLine(bytes, limits.headBytesMax)
             guard step == .field else { return step }

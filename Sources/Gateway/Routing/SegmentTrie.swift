@@ -2,7 +2,7 @@
 ///
 /// Segments are compared as bytes. One trailing slash makes no difference. Looking up allocates
 /// nothing.
-struct SegmentTrie: Sendable {
+package struct SegmentTrie: Sendable {
     /// A place in the trie.
     private struct Node: Sendable {
         /// Literal segments, by hash of their bytes; those with equal hashes one after the other.
@@ -24,7 +24,7 @@ struct SegmentTrie: Sendable {
     private var nodes: [Node] = [Node()]
 
     /// An empty trie.
-    init() {}
+    package init() {}
 
     /// Adds an entry.
     ///
@@ -32,7 +32,7 @@ struct SegmentTrie: Sendable {
     ///   - path: what is looked up; begins with `/`.
     ///   - entry: the number to find.
     ///   - hasTemplates: whether `{name}` stands for any segment and a final `*` for the rest.
-    mutating func insert(_ path: String, entry: Int, hasTemplates: Bool) {
+    package mutating func insert(_ path: String, entry: Int, hasTemplates: Bool) {
         var segments = path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
         if segments.last?.isEmpty == true { segments.removeLast() }
         var node = 0
@@ -65,7 +65,7 @@ struct SegmentTrie: Sendable {
     }
 
     /// The entry whose path is the longest whole-segment prefix of a path.
-    func longestPrefix(_ path: Span<UInt8>) -> Int? {
+    package func longestPrefix(_ path: Span<UInt8>) -> Int? {
         var node = 0
         var found = nodes[0].entries.first
         var at = 0
@@ -79,7 +79,7 @@ struct SegmentTrie: Sendable {
     }
 
     /// The smallest number of those entries that match a whole path and are accepted.
-    func match(_ path: Span<UInt8>, _ isAccepted: (Int) -> Bool) -> Int? {
+    package func match(_ path: Span<UInt8>, _ isAccepted: (Int) -> Bool) -> Int? {
         var best: Int?
         match(path, from: 0, below: 0, &best, isAccepted)
         return best
