@@ -119,12 +119,18 @@ struct DemoAnswers {
             let isDeclined = draw(100) < 6
             let text = isDeclined ? #"{"state":"declined"}"# : #"{"state":"captured"}"#
             answer = Answer(
-                status: isDeclined ? 402 : 201, delayUS: delay(90_000), body: text)
+                status: isDeclined ? 402 : 201,
+                delayUS: delay(90_000),
+                body: text
+            )
         case ("GET", "payments", 2):
             answer = Answer(status: 200, delayUS: delay(5_000), body: item("payment", id))
         default:
             return Answer(
-                status: 404, delayUS: delay(1_000), body: #"{"title":"not found","status":404}"#)
+                status: 404,
+                delayUS: delay(1_000),
+                body: #"{"title":"not found","status":404}"#
+            )
         }
         // One identifier in 25 is unknown; one request in 150 fails, slowly.
         if id.last?.isNumber == true, draw(25) == 0 {
@@ -132,7 +138,10 @@ struct DemoAnswers {
         } else if draw(150) == 0 {
             let status = draw(2) == 0 ? 500 : 503
             answer = Answer(
-                status: status, delayUS: answer.delayUS * 4, body: #"{"title":"try again"}"#)
+                status: status,
+                delayUS: answer.delayUS * 4,
+                body: #"{"title":"try again"}"#
+            )
         }
         return answer
     }
@@ -221,7 +230,9 @@ private final class DemoConnection: ChannelInboundHandler {
         let start = parser.head.length
         guard
             var rest = inbound.getSlice(
-                at: inbound.readerIndex + start, length: inbound.readableBytes - start)
+                at: inbound.readerIndex + start,
+                length: inbound.readableBytes - start
+            )
         else { return false }
         var isComplete = false
         if parser.head.framing == .chunked {
@@ -257,7 +268,9 @@ private final class DemoConnection: ChannelInboundHandler {
         let method = head.knownMethod.name
         let path =
             inbound.getString(
-                at: inbound.readerIndex + Int(head.path.start), length: head.path.count) ?? "/"
+                at: inbound.readerIndex + Int(head.path.start),
+                length: head.path.count
+            ) ?? "/"
         inbound.moveReaderIndex(forwardBy: head.length)
         parser.reset()
         isInBody = false

@@ -9,10 +9,13 @@ internal import Telemetry
 ///
 /// Owner: the event loop; nothing here is touched from elsewhere. Records appended during a tick
 /// are written once, at the end of the tick, and only then are the responses completed that they
-/// belong to. Crash story: (1) the record is appended in memory and the response's last bytes are kept
-/// back; a crash here loses both, and the client knows that it has no answer; (2) the batch is
-/// handed to the kernel; a kill after this keeps the record, whether or not the response was
-/// completed; (3) the last bytes are handed to the kernel. So no completed response lacks a record.
+/// belong to. Crash story:
+///
+/// 1. The record is appended in memory, and the response's last bytes are kept back. A crash here
+///    loses both, and the client knows that it has no answer.
+/// 2. The batch is handed to the kernel. A kill after this keeps the record, whether or not the
+///    response was completed.
+/// 3. The last bytes are handed to the kernel. So no completed response lacks a record.
 final class GatewayLoop {
     /// What all loops share.
     let shared: GatewayShared
@@ -109,7 +112,9 @@ final class GatewayLoop {
 
     /// Appends a record and sees to it that the batch is written at the end of the tick.
     func append(
-        _ client: ClientConnection, eventTime: Int64, _ encode: (inout RecordEncoder) -> Void
+        _ client: ClientConnection,
+        eventTime: Int64,
+        _ encode: (inout RecordEncoder) -> Void
     ) -> Appended {
         do throws(EventLogError) {
             let offset = try lane.append(eventTime: eventTime, encode)
@@ -123,7 +128,9 @@ final class GatewayLoop {
             }
             shared.metrics.droppedAppendFailed.add()
             shared.logger.error(
-                "a record could not be appended", metadata: ["error": "\(error)"])
+                "a record could not be appended",
+                metadata: ["error": "\(error)"]
+            )
             return .failed
         }
     }
@@ -151,7 +158,9 @@ final class GatewayLoop {
             hasFailed = true
             shared.metrics.logWriteFailures.add()
             shared.logger.error(
-                "a batch of records could not be written", metadata: ["error": "\(error)"])
+                "a batch of records could not be written",
+                metadata: ["error": "\(error)"]
+            )
         }
         shared.metrics.logWrite.record(microseconds: Int64((now - started) / 1_000))
         swap(&unwritten, &spare)
@@ -187,7 +196,9 @@ final class GatewayLoop {
             try lane.heartbeat()
         } catch {
             shared.logger.error(
-                "a heartbeat could not be written", metadata: ["error": "\(error)"])
+                "a heartbeat could not be written",
+                metadata: ["error": "\(error)"]
+            )
         }
     }
 

@@ -34,31 +34,49 @@ struct GatewayMetrics: Sendable {
             registry.counter(
                 "gateway_requests_total",
                 help: "Requests completed, by outcome.",
-                labels: [("outcome", outcome.name)])
+                labels: [("outcome", outcome.name)]
+            )
         }
         inFlight = registry.gauge(
-            "gateway_requests_in_flight", help: "Requests begun and not yet recorded.")
+            "gateway_requests_in_flight",
+            help: "Requests begun and not yet recorded."
+        )
         clientConnections = registry.gauge(
-            "gateway_client_connections", help: "Open client connections.")
+            "gateway_client_connections",
+            help: "Open client connections."
+        )
         clientConnectionsRefused = registry.counter(
             "gateway_client_connections_refused_total",
-            help: "Client connections closed at once, because there were too many.")
+            help: "Client connections closed at once, because there were too many."
+        )
         upstreamConnections = registry.gauge(
-            "gateway_upstream_connections", help: "Open connections to upstreams.")
+            "gateway_upstream_connections",
+            help: "Open connections to upstreams."
+        )
         retries = registry.counter(
-            "gateway_upstream_retries_total", help: "Requests sent to an upstream once more.")
+            "gateway_upstream_retries_total",
+            help: "Requests sent to an upstream once more."
+        )
         logWrite = registry.histogram(
-            "gateway_log_write_seconds", help: "Time that one write of a batch of records took.")
+            "gateway_log_write_seconds",
+            help: "Time that one write of a batch of records took."
+        )
         let dropped = "gateway_records_dropped_total"
         let help = "Requests that left no record, by reason."
         droppedLogFull = registry.counter(dropped, help: help, labels: [("reason", "log_full")])
         droppedAppendFailed = registry.counter(
-            dropped, help: help, labels: [("reason", "append_failed")])
+            dropped,
+            help: help,
+            labels: [("reason", "append_failed")]
+        )
         droppedByPolicy = registry.counter(dropped, help: help, labels: [("reason", "drop_new")])
         logWriteFailures = registry.counter(
-            "gateway_log_write_failures_total", help: "Failed writes of a batch of records.")
+            "gateway_log_write_failures_total",
+            help: "Failed writes of a batch of records."
+        )
         responsesReset = registry.counter(
             "gateway_responses_reset_total",
-            help: "Responses cut off by a reset, because they could not be completed.")
+            help: "Responses cut off by a reset, because they could not be completed."
+        )
     }
 }

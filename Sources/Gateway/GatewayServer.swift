@@ -37,7 +37,11 @@ package final class GatewayServer: Service {
         onListening: @escaping @Sendable (_ host: String, _ port: Int) -> Void = { _, _ in }
     ) throws(GatewayError) {
         shared = try GatewayShared(
-            configuration, metrics: GatewayMetrics(metrics), time: time, logger: logger)
+            configuration,
+            metrics: GatewayMetrics(metrics),
+            time: time,
+            logger: logger
+        )
         self.log = log
         self.logConfiguration = logConfiguration
         self.onListening = onListening
@@ -50,7 +54,8 @@ package final class GatewayServer: Service {
     package func run() async throws {
         let configured = shared.configuration.eventLoops
         let group = MultiThreadedEventLoopGroup(
-            numberOfThreads: configured > 0 ? configured : System.coreCount)
+            numberOfThreads: configured > 0 ? configured : System.coreCount
+        )
         do {
             try await serve(group)
         } catch {
@@ -83,7 +88,8 @@ package final class GatewayServer: Service {
 
     /// Opens a lane, and schedules what its loop does regularly.
     private func openLoop(
-        _ eventLoop: any EventLoop, index: Int
+        _ eventLoop: any EventLoop,
+        index: Int
     ) async throws -> NIOLoopBound<GatewayLoop> {
         let (shared, log, configuration) = (shared, log, logConfiguration)
         return try await eventLoop.submit {
@@ -95,12 +101,16 @@ package final class GatewayServer: Service {
                 throw GatewayError.log("could not open lane \(index): \(error)")
             }
             let loop = GatewayLoop(
-                shared: shared, eventLoop: eventLoop, lane: lane,
-                isStrict: configuration.sync == .strict)
+                shared: shared,
+                eventLoop: eventLoop,
+                lane: lane,
+                isStrict: configuration.sync == .strict
+            )
             let bound = NIOLoopBound(loop, eventLoop: eventLoop)
             let timeouts = shared.configuration.timeouts
             eventLoop.scheduleRepeatedTask(
-                initialDelay: TimeAmount(timeouts.heartbeat), delay: TimeAmount(timeouts.heartbeat)
+                initialDelay: TimeAmount(timeouts.heartbeat),
+                delay: TimeAmount(timeouts.heartbeat)
             ) { _ in bound.value.heartbeat() }
             eventLoop.scheduleRepeatedTask(
                 initialDelay: TimeAmount(timeouts.granularity),
@@ -112,7 +122,8 @@ package final class GatewayServer: Service {
 
     /// Opens the listening socket; connections go to the loops in turn.
     private func listen(
-        _ group: MultiThreadedEventLoopGroup, _ loops: [NIOLoopBound<GatewayLoop>]
+        _ group: MultiThreadedEventLoopGroup,
+        _ loops: [NIOLoopBound<GatewayLoop>]
     ) async throws -> any Channel {
         let shared = shared
         let bootstrap = ServerBootstrap(group: group)

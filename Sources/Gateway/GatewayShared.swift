@@ -50,7 +50,8 @@ final class GatewayShared: Sendable {
             func nanoseconds(_ duration: Duration) -> UInt64 {
                 let parts = duration.components
                 let whole = UInt64(max(0, parts.seconds)).multipliedReportingOverflow(
-                    by: 1_000_000_000)
+                    by: 1_000_000_000
+                )
                 let fraction = UInt64(max(0, parts.attoseconds) / 1_000_000_000)
                 // A century is as good as for ever, and cannot overflow when added to the clock.
                 return whole.overflow ? 1 << 61 : min(whole.partialValue + fraction, 1 << 61)

@@ -34,7 +34,10 @@ extension ClientConnection {
 
     /// Encodes the fields from kind onwards.
     private func encode(
-        _ encoder: inout RecordEncoder, _ span: Span<UInt8>, completedAt: Int64, now: UInt64
+        _ encoder: inout RecordEncoder,
+        _ span: Span<UInt8>,
+        completedAt: Int64,
+        now: UInt64
     ) {
         let shared = loop.shared
         let head = head
@@ -91,11 +94,15 @@ extension ClientConnection {
         encoder.put(.gatewayDurationUS, durationUS - upstreamUS)
         if exchange.connectedAt != 0, !exchange.isReused {
             encoder.put(
-                .upstreamConnectUS, (exchange.connectedAt - exchange.acquiredAt) / 1_000)
+                .upstreamConnectUS,
+                (exchange.connectedAt - exchange.acquiredAt) / 1_000
+            )
         }
         if exchange.firstByteAt != 0 {
             encoder.put(
-                .upstreamFirstByteUS, (exchange.firstByteAt - exchange.acquiredAt) / 1_000)
+                .upstreamFirstByteUS,
+                (exchange.firstByteAt - exchange.acquiredAt) / 1_000
+            )
         }
     }
 
@@ -110,7 +117,8 @@ extension ClientConnection {
         // Chosen: longer user agents say nothing more.
         let place = Place(
             Int(head.userAgent.start),
-            min(Int(head.userAgent.end), Int(head.userAgent.start) + 1_024))
+            min(Int(head.userAgent.end), Int(head.userAgent.start) + 1_024)
+        )
         let agent = span.extracting(place.range)
         putPlace(&encoder, .userAgent, place, span)
         encoder.put(.userAgentFamily, UserAgentFamily(agent).name)
@@ -122,7 +130,9 @@ extension ClientConnection {
     }
 
     private func putIdentifier(
-        _ encoder: inout RecordEncoder, _ field: RecordField, _ id: (high: UInt64, low: UInt64)
+        _ encoder: inout RecordEncoder,
+        _ field: RecordField,
+        _ id: (high: UInt64, low: UInt64)
     ) {
         let value = LogID(high: id.high, low: id.low)
         encoder.put(field, value)
@@ -130,7 +140,10 @@ extension ClientConnection {
 
     /// Puts bytes of the head; what is not UTF-8 is replaced.
     private func putPlace(
-        _ encoder: inout RecordEncoder, _ field: RecordField, _ place: Place, _ span: Span<UInt8>
+        _ encoder: inout RecordEncoder,
+        _ field: RecordField,
+        _ place: Place,
+        _ span: Span<UInt8>
     ) {
         guard !place.isEmpty else { return }
         let bytes = span.extracting(place.range)

@@ -79,13 +79,17 @@ extension ClientConnection {
         let path = span.extracting(head.path.range)
         guard !head.isAsterisk, let api = loop.shared.apis.api(of: path) else { return nil }
         exchange.route = api.route(
-            of: path, method: head.knownMethod, methodBytes: span.extracting(head.method.range))
+            of: path,
+            method: head.knownMethod,
+            methodBytes: span.extracting(head.method.range)
+        )
         return api
     }
 
     /// Finds the owner of the API key; nil unless there is exactly one key, and it is known.
     private func authenticate(
-        _ api: CompiledAPI, _ keyHeader: [UInt8]
+        _ api: CompiledAPI,
+        _ keyHeader: [UInt8]
     ) -> CredentialTable.Owner? {
         let bytes = inbound
         let span = bytes.readableBytesUInt8Span
@@ -265,8 +269,10 @@ extension ClientConnection {
             return true
         case .end(let count):
             let trailers = TrailerSection(
-                bytes: buffer, start: bodyDecoder.trailerStart,
-                fields: bodyDecoder.trailers.fields)
+                bytes: buffer,
+                start: bodyDecoder.trailerStart,
+                fields: bodyDecoder.trailers.fields
+            )
             buffer.moveReaderIndex(forwardBy: count)
             upstream?.write { out in
                 out.writeStaticString("0\r\n")

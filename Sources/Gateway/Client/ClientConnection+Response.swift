@@ -212,10 +212,10 @@ extension ClientConnection {
         }
     }
 
-    /// Answers with a refusal, or, once a response has begun, cuts it off.
+    /// Answers with a refusal, or, once bytes of a response are on their way, cuts it off.
     func fail(_ refusal: Refusal) {
         dropUpstream()
-        guard hasResponseHead else {
+        guard hasResponseHead, exchange.responseBytes > 0 else {
             refuse(refusal)
             return
         }
@@ -275,7 +275,8 @@ extension ClientConnection {
         hasResponseHead = true
         ending = keepsAlive ? .keep : .close
         outbound.writeStaticString(
-            isGood ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 503 Service Unavailable\r\n")
+            isGood ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 503 Service Unavailable\r\n"
+        )
         outbound.writeStaticString("Content-Type: text/plain\r\nContent-Length: ")
         let text: StaticString = isGood ? "ok\n" : "shutting down\n"
         outbound.writeDecimal(text.utf8CodeUnitCount)

@@ -47,7 +47,10 @@ extension ClientConnection {
 
     /// Whether a field line goes to the upstream as it came.
     private func isForwarded(
-        _ field: HeadField, _ span: Span<UInt8>, _ keyHeader: [UInt8]?, _ hasOptions: Bool
+        _ field: HeadField,
+        _ span: Span<UInt8>,
+        _ keyHeader: [UInt8]?,
+        _ hasOptions: Bool
     ) -> Bool {
         switch field.known {
         case .host, .contentLength, .forwardedFor, .forwardedProto, .forwardedHost:

@@ -1,6 +1,6 @@
 internal import FileIO
-internal import Records
 package import NIOCore
+internal import Records
 
 extension ByteBuffer {
     /// Appends a number in decimal digits.

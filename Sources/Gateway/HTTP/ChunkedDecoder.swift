@@ -122,11 +122,16 @@ package struct ChunkedDecoder {
 
     /// Parses the trailer section, of which nothing is done with before all of it is there.
     private mutating func parseTrailers(
-        _ section: Span<UInt8>, _ limits: GatewayLimits, start: Int
+        _ section: Span<UInt8>,
+        _ limits: GatewayLimits,
+        start: Int
     ) -> Step {
         while true {
             let step = trailers.next(
-                section, bytesMax: limits.trailerBytesMax, fieldsMax: limits.headersMax)
+                section,
+                bytesMax: limits.trailerBytesMax,
+                fieldsMax: limits.headersMax
+            )
             switch step {
             case .more: return .more(consumed: start)
             case .field: continue

@@ -13,8 +13,8 @@ package enum ParseStep: Equatable, Sendable {
 /// Parses header or trailer lines, incrementally and in place.
 ///
 /// Every byte is looked at once, wherever the input is split, so that the verdict does not depend
-/// on how the bytes arrive. Positions count from the first byte of the head, which therefore must stay
-/// where it is until the head is complete. Owner: the connection.
+/// on how the bytes arrive. Positions count from the first byte of the head, which therefore must
+/// stay where it is until the head is complete. Owner: the connection.
 package struct FieldParser {
     /// What comes next; each state lists its successors.
     private enum State: UInt8 {
@@ -132,7 +132,9 @@ package struct FieldParser {
                         name: Place(nameStart, nameEnd),
                         value: Place(valueStart, valueEnd),
                         lineEnd: UInt32(truncatingIfNeeded: at),
-                        known: KnownField(bytes.extracting(nameStart..<nameEnd))))
+                        known: KnownField(bytes.extracting(nameStart..<nameEnd))
+                    )
+                )
                 return .field
             case .finalLineFeed:
                 guard bytes[at] == ByteClass.lineFeed else { return .rejected(.badLineEnd) }

@@ -115,7 +115,10 @@ package struct RequestParser {
         }
         while true {
             let step = fieldParser.next(
-                bytes, bytesMax: limits.headBytesMax, fieldsMax: limits.headersMax)
+                bytes,
+                bytesMax: limits.headBytesMax,
+                fieldsMax: limits.headersMax
+            )
             switch step {
             case .field:
                 let field = fieldParser.fields[fieldParser.fields.count - 1]
@@ -134,7 +137,8 @@ package struct RequestParser {
 
     /// Parses the request line; `.field` means that it is complete.
     private mutating func parseRequestLine(
-        _ bytes: Span<UInt8>, _ limits: GatewayLimits
+        _ bytes: Span<UInt8>,
+        _ limits: GatewayLimits
     ) -> ParseStep {
         let bytesMax = min(limits.requestLineBytesMax, limits.headBytesMax)
         let visible = min(bytes.count, bytesMax)

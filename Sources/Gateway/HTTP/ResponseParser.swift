@@ -66,7 +66,10 @@ package struct ResponseParser {
         }
         while true {
             let step = fieldParser.next(
-                bytes, bytesMax: limits.headBytesMax, fieldsMax: limits.headersMax)
+                bytes,
+                bytesMax: limits.headBytesMax,
+                fieldsMax: limits.headersMax
+            )
             switch step {
             case .field:
                 let field = fieldParser.fields[fieldParser.fields.count - 1]
@@ -94,7 +97,8 @@ package struct ResponseParser {
             case 0...6:
                 // "HTTP/1." as a number, first byte lowest.
                 let expected = UInt8(
-                    truncatingIfNeeded: 0x2E_312F_5054_5448 as UInt64 >> UInt64(at * 8))
+                    truncatingIfNeeded: 0x2E_312F_5054_5448 as UInt64 >> UInt64(at * 8)
+                )
                 guard byte == expected else { return .rejected(.badStartLine) }
             case 7:
                 guard byte == 0x30 || byte == 0x31 else { return .rejected(.badVersion) }

@@ -18,7 +18,8 @@ final class APITable: Sendable {
             let path = api.listenPath.hasSuffix("/") ? api.listenPath : api.listenPath + "/"
             if let other = paths.updateValue(api.id, forKey: path) {
                 throw .invalidConfiguration(
-                    "APIs \"\(other)\" and \"\(api.id)\" have the same listen path \"\(path)\"")
+                    "APIs \"\(other)\" and \"\(api.id)\" have the same listen path \"\(path)\""
+                )
             }
             trie.insert(path, entry: index, hasTemplates: false)
         }
@@ -70,7 +71,8 @@ final class CompiledAPI: Sendable {
     fileprivate init(_ api: GatewayAPI, index: Int) throws(GatewayError) {
         guard api.listenPath.hasPrefix("/") else {
             throw .invalidConfiguration(
-                "listen path \"\(api.listenPath)\" of API \"\(api.id)\" does not begin with \"/\"")
+                "listen path \"\(api.listenPath)\" of API \"\(api.id)\" does not begin with \"/\""
+            )
         }
         guard !api.upstreams.isEmpty else {
             throw .invalidConfiguration("API \"\(api.id)\" has no upstream")
@@ -91,7 +93,8 @@ final class CompiledAPI: Sendable {
         case .key(let header):
             guard !header.isEmpty, header.utf8.allSatisfy(ByteClass.isToken) else {
                 throw .invalidConfiguration(
-                    "\"\(header)\" of API \"\(api.id)\" is no name of a header field")
+                    "\"\(header)\" of API \"\(api.id)\" is no name of a header field"
+                )
             }
             keyHeader = header.utf8.map(ByteClass.lowercase)
         }
@@ -99,7 +102,8 @@ final class CompiledAPI: Sendable {
         for (number, route) in api.routes.enumerated() {
             guard route.path.hasPrefix("/") else {
                 throw .invalidConfiguration(
-                    "route \"\(route.path)\" of API \"\(api.id)\" does not begin with \"/\"")
+                    "route \"\(route.path)\" of API \"\(api.id)\" does not begin with \"/\""
+                )
             }
             trie.insert(route.path, entry: number, hasTemplates: true)
         }
@@ -118,7 +122,9 @@ final class CompiledAPI: Sendable {
 
     /// The number of the route that a request matches; nil for none.
     func route(
-        of path: Span<UInt8>, method: RequestMethod, methodBytes: Span<UInt8>
+        of path: Span<UInt8>,
+        method: RequestMethod,
+        methodBytes: Span<UInt8>
     ) -> Int? {
         routes.match(path) { number in
             switch routeMethods[number] {

@@ -140,7 +140,9 @@ package struct SegmentTrie: Sendable {
     }
 
     private static func isEqual(
-        _ segment: Span<UInt8>, _ path: Span<UInt8>, _ range: Range<Int>
+        _ segment: Span<UInt8>,
+        _ path: Span<UInt8>,
+        _ range: Range<Int>
     ) -> Bool {
         guard segment.count == range.count else { return false }
         for index in 0..<segment.count where segment[index] != path[range.lowerBound + index] {

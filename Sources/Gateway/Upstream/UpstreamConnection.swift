@@ -295,7 +295,10 @@ final class UpstreamConnection: ChannelDuplexHandler {
             let section = buffer
             buffer.moveReaderIndex(forwardBy: consumed)
             let trailers = TrailerSection(
-                bytes: section, start: decoder.trailerStart, fields: decoder.trailers.fields)
+                bytes: section,
+                start: decoder.trailerStart,
+                fields: decoder.trailers.fields
+            )
             finish(hasSurplus: buffer.readableBytes > 0, trailers: trailers)
             return true
         case .rejected:

@@ -166,7 +166,8 @@ final class UpstreamPool {
         if isFirst {
             loop.shared.logger.warning(
                 "an upstream could not be reached",
-                metadata: ["upstream": "\(address)", "error": "\(error)"])
+                metadata: ["upstream": "\(address)", "error": "\(error)"]
+            )
         }
         var refusal = Refusal.unreachable
         if let error = error as? ChannelError, case .connectTimeout = error {
