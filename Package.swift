@@ -159,6 +159,9 @@ let package = Package(
         tests(
             "Query",
             ["Records", "Rollups", "Postgres", "PostgresTesting", "Telemetry", logging, lifecycle]),
+        tests(
+            "Gateway",
+            ["FileIOTesting", "EventLog", "FileIO", "Records", "Telemetry", logging] + nio),
         tests("SluiceConfiguration", []),
         tests("Console", []),
         tests("LoadGeneration", ["FileIOTesting"]),
