@@ -1,6 +1,7 @@
 import EventLog
 import FileIO
 import FileIOTesting
+import Glibc
 import Records
 import Synchronization
 import Testing
@@ -17,7 +18,7 @@ func withDataDirectory(_ body: (String) throws -> Void) throws {
 }
 
 /// Another opening of a data directory, as another process has it.
-private func open(_ path: String) throws -> LogDirectory {
+func openDirectory(_ path: String) throws -> LogDirectory {
     try LogDirectory(path: path, fileSystem: PosixFileSystem(), time: SystemTimeSource())
 }
 
@@ -31,7 +32,7 @@ private struct Followed: Sendable {
 
 /// Reads a log to its end on a thread of its own, blocking on the bell.
 private func follow(_ path: String, _ id: LogID) throws -> (NamedThread, Mailbox) {
-    let directory = try open(path)
+    let directory = try openDirectory(path)
     let mailbox = Mailbox()
     let thread = NamedThread(name: "reader") {
         var state = Followed()
@@ -73,7 +74,7 @@ struct ThreadedTests {
     )
     func follows(sync: SyncMode) throws {
         try withDataDirectory { path in
-            let directory = try open(path)
+            let directory = try openDirectory(path)
             var configuration = LogConfiguration()
             configuration.sync = sync
             configuration.syncInterval = .milliseconds(2)
@@ -103,7 +104,7 @@ struct ThreadedTests {
     @Test("in mode strict every offset is reported durable, in order, on the sync thread")
     func strictCompletions() throws {
         try withDataDirectory { path in
-            let directory = try open(path)
+            let directory = try openDirectory(path)
             var configuration = LogConfiguration()
             configuration.sync = .strict
             let lane = try directory.openLane(0, configuration)
@@ -162,7 +163,7 @@ struct ThreadedTests {
     @Test("in mode interval several writes share a sync")
     func intervalGroups() throws {
         try withDataDirectory { path in
-            let directory = try open(path)
+            let directory = try openDirectory(path)
             var configuration = LogConfiguration()
             configuration.sync = .interval
             configuration.syncInterval = .milliseconds(50)
@@ -181,19 +182,41 @@ struct ThreadedTests {
     @Test("a killed process's lock is free, a living one's is not")
     func lockAcrossOpenings() throws {
         try withDataDirectory { path in
-            let lane = try open(path).openLane(0, smallConfiguration())
-            #expect(try open(path).recover().isEmpty)
+            let lane = try openDirectory(path).openLane(0, smallConfiguration())
+            #expect(try openDirectory(path).recover().isEmpty)
             lane.abandon()
-            let report = try #require(try open(path).recover().first)
+            let report = try #require(try openDirectory(path).recover().first)
             #expect(report.log == lane.logID)
             #expect(report.endOffset == Offset(1))
         }
     }
 
+    @Test("what another process had written when it was killed is there")
+    func killedProcess() async throws {
+        var random = SystemRandom()
+        let path = "/tmp/sluice-test-" + String(random.next(), radix: 16)
+        defer { try? PosixFileSystem().removeTree(path) }
+        await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String] in
+            let lane = try openDirectory(path).openLane(0, LogConfiguration())
+            for number in 1...5_000 {
+                try lane.append(text: "record \(number)")
+                if number % 10 == 0 { try lane.write() }
+            }
+            raise(SIGKILL)
+        }
+        let directory = try openDirectory(path)
+        let id = try #require(try directory.logs().first).id
+        let report = try #require(try directory.recover().first)
+        #expect(report.endOffset == Offset(5_001))
+        #expect(report.recordCount == 5_001)
+        #expect(report.losses.isEmpty)
+        #expect(try readAll(directory, id).last == .end(5_001))
+    }
+
     @Test("lanes come and go, and what they leave can be deleted")
     func manyLanes() throws {
         try withDataDirectory { path in
-            let directory = try open(path)
+            let directory = try openDirectory(path)
             for number in 0..<30 {
                 var configuration = LogConfiguration()
                 configuration.segmentBytes = 1 << 14
