@@ -2,12 +2,12 @@ import Aggregator
 import EventLog
 import FileIO
 import FileIOTesting
+import Foundation
 import Logging
 import Postgres
 import PostgresTesting
 import Records
 import Rollups
-import Synchronization
 import Telemetry
 import Testing
 import Threads
@@ -19,6 +19,11 @@ final class World: Sendable {
     let uri: String
     let time = SystemTimeSource()
     let metrics = MetricsRegistry()
+
+    /// `SLUICE_TEST_LOG=info` shows what aggregators report.
+    static let logLevel =
+        ProcessInfo.processInfo.environment["SLUICE_TEST_LOG"].flatMap { Logger.Level(rawValue: $0) }
+        ?? .critical
 
     init(_ uri: String) throws {
         self.uri = uri
@@ -50,56 +55,101 @@ final class World: Sendable {
         _ configuration: AggregatorConfiguration, hooks: AggregatorHooks = AggregatorHooks()
     ) -> Aggregator {
         var logger = Logger(label: "aggregator")
-        logger.logLevel = .critical
+        logger.logLevel = Self.logLevel
         return Aggregator(
             configuration, logs: directory, time: time, metrics: metrics, logger: logger,
             hooks: hooks)
     }
 
-    /// Runs aggregators until everything durable is folded, or the time is up.
+    /// Runs aggregators until everything durable is folded, and compacts.
     func fold(
-        _ aggregators: [Aggregator], timeout: Duration = .seconds(120)
+        _ aggregators: [Aggregator], compacting configuration: AggregatorConfiguration? = nil
     ) async throws {
-        await withTaskGroup { group in
-            for aggregator in aggregators {
-                group.addTask { try? await aggregator.run() }
-            }
-            let isDone = await waitUntilFolded(timeout: timeout)
-            if !isDone { Issue.record("not folded in time") }
-            group.cancelAll()
+        try await whileRunning(aggregators) {
+            let isDone = await isFolded()
+            #expect(isDone, "folded in time")
         }
-        try await compact()
+        try await compact(configuration)
     }
 
-    /// Compacts what is left.
+    /// Runs aggregators as long as `body` takes.
+    func whileRunning(
+        _ aggregators: [Aggregator], _ body: () async throws -> Void
+    ) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for aggregator in aggregators { group.addTask { try await aggregator.run() } }
+            let result: Result<Void, any Error>
+            do {
+                try await body()
+                result = .success(())
+            } catch {
+                result = .failure(error)
+            }
+            group.cancelAll()
+            try await group.waitForAll()
+            try result.get()
+        }
+    }
+
+    /// Compacts what is left; if the compactor's session is just going, tries again.
     func compact(_ configuration: AggregatorConfiguration? = nil) async throws {
-        try await aggregator(configuration ?? self.configuration).compactAll()
+        for _ in 0..<100 {
+            try await aggregator(configuration ?? self.configuration).compactAll()
+            let left = try connect().query(
+                """
+                SELECT EXISTS (SELECT FROM sluice_g1.api_delta)
+                    OR EXISTS (SELECT FROM sluice_g1.consumer_delta)
+                """)
+            if left.bool(0, 0) == false { return }
+        }
+        Issue.record("deltas are left")
     }
 
-    /// Waits on a thread of its own; the bell rings whenever a checkpoint moves.
-    private func waitUntilFolded(timeout: Duration) async -> Bool {
+    /// Waits until everything durable is folded; false when the time is up.
+    func isFolded(
+        within timeout: Duration = .seconds(120), only: LogID? = nil
+    ) async -> Bool {
         let directory = directory
         let uri = uri
         let time = time
+        let (seconds, attoseconds) = timeout.components
         let deadline = time.monotonicNanoseconds()
-            + UInt64(timeout.components.seconds) * 1_000_000_000
+            + UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
         return await ThreadOwned(name: "wait", ()).run { _ in
-            guard let connection = try? PostgresConnection(uri, applicationName: "tests") else {
-                return false
-            }
-            while time.monotonicNanoseconds() < deadline {
+            var connection: PostgresConnection?
+            while true {
                 let change = directory.changeCount
-                if (try? isFolded(directory, connection)) == true { return true }
+                // The database may be replaced meanwhile.
+                if connection?.isAlive != true {
+                    connection = try? PostgresConnection(uri, applicationName: "tests")
+                }
+                if let connection, (try? allFolded(directory, only, connection)) == true {
+                    return true
+                }
+                if time.monotonicNanoseconds() >= deadline { return false }
                 directory.waitForChange(since: change, timeout: .milliseconds(50))
             }
-            return false
         }
+    }
+
+    /// The first segment of a log.
+    func segment(of log: LogID) -> String {
+        "/data/log/\(log)/00000000000000000000.log"
+    }
+
+    /// Flips a bit in a segment.
+    func damage(_ log: LogID, from position: Int) {
+        var bytes = fileSystem.bytes(of: segment(of: log)) ?? []
+        bytes[position + 100] ^= 1
+        fileSystem.setBytes(bytes, of: segment(of: log))
     }
 }
 
 /// Whether the database says that everything durable is folded and every end is recorded.
-private func isFolded(_ directory: LogDirectory, _ connection: PostgresConnection) throws -> Bool {
-    for log in try directory.logs() {
+private func allFolded(
+    _ directory: LogDirectory, _ only: LogID?, _ connection: PostgresConnection
+) throws -> Bool {
+    for log in try directory.logs() where only == nil || only == log.id {
         let found = try connection.query(
             """
             SELECT s.folded = $2::text::int8multirange, l.end_offset
