@@ -16,7 +16,8 @@ extension EmbeddedCluster {
     /// 2. Our process killed, the server not: it answers, and is adopted.
     /// 3. The server killed: `postmaster.pid` names a dead process; the server itself replaces it.
     /// 4. The machine or container restarted: the number in `postmaster.pid` may belong to another
-    ///    process by now; as that one does not work in our cluster, the file is removed.
+    ///    process by now; as that one does not work in our cluster, the file is removed. So it is
+    ///    when the process has ended and only its parent has not noticed yet.
     /// 5. The postmaster killed, its backends not: they keep the shared memory, and a new server
     ///    refuses to start beside them. They are ended first; what they did not commit is lost, as in
     ///    any crash, and recovered from the write-ahead log.
@@ -50,7 +51,9 @@ extension EmbeddedCluster {
                 // Starting, recovering or shutting down: not our child, so there is no event.
                 pause(milliseconds: 50)
             } else if isOwner {
-                if let postmaster, postmaster.isAnotherProcess(in: paths.cluster) {
+                if let postmaster,
+                    postmaster.isAnotherProcess(in: paths.cluster) || postmaster.isDefunct
+                {
                     try? fileSystem.removeFile(paths.cluster + "/postmaster.pid")
                 }
                 try endOrphans()

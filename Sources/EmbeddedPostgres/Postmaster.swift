@@ -36,6 +36,21 @@ struct Postmaster {
         return directory != Self.resolved(cluster)
     }
 
+    /// Whether the process has ended and only waits for its parent to notice.
+    ///
+    /// PostgreSQL takes such a number for a living predecessor, and the parent of a killed
+    /// server may be an init process that is in no hurry.
+    var isDefunct: Bool {
+        guard let data = FileManager.default.contents(atPath: "/proc/\(processID)/stat") else {
+            return false
+        }
+        // "pid (program) state …"; the program's name may hold parentheses itself.
+        let text = String(decoding: data, as: UTF8.self)
+        guard let end = text.lastIndex(of: ")") else { return false }
+        let state = text[text.index(after: end)...].first { $0 != " " }
+        return state == "Z" || state == "X"
+    }
+
     /// The processes that work in `cluster`, be they of a living server or left by a killed one.
     static func processes(in cluster: String) -> [Int32] {
         let wanted = resolved(cluster)
