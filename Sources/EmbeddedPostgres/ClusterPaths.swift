@@ -5,8 +5,8 @@ import Foundation
 /// | path | owner | content |
 /// |---|---|---|
 /// | `DATA/postgres/` | server's user, 0700 | the cluster, made by `initdb` |
-/// | `DATA/postgres.new/` | server's user, 0700 | a cluster while `initdb` makes it; leftovers are removed |
-/// | `DATA/postgres-config/` | ours, 0755 | settings and access rules, which the server only reads |
+/// | `DATA/postgres.new/` | server's user, 0700 | a cluster that `initdb` is making |
+/// | `DATA/postgres-config/` | ours, 0755 | settings and access rules; the server reads them |
 /// | `DATA/postgres.lock` | ours, 0600 | locked while starting or stopping |
 /// | `DATA/postgres.owner` | ours, 0600 | locked by the process that will stop the server |
 /// | `DATA/run/` | server's user, 0700 | the socket |
@@ -59,7 +59,8 @@ struct ClusterPaths {
 
     static func percentEncoded(_ text: String) -> String {
         let plain = CharacterSet(
-            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+        )
         return text.addingPercentEncoding(withAllowedCharacters: plain) ?? text
     }
 }

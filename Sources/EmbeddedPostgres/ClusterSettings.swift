@@ -9,7 +9,10 @@ enum ClusterSettings {
         ("full_page_writes", "on", "torn pages are repaired from the write-ahead log"),
         ("synchronous_commit", "on", "positions and counts become durable together, at COMMIT"),
         ("listen_addresses", "''", "reached by its socket only"),
-        ("unix_socket_permissions", "0777", "the directory is 0700, and peer authentication decides"),
+        (
+            "unix_socket_permissions", "0777",
+            "the directory is 0700, and peer authentication decides"
+        ),
         ("max_connections", "64", "aggregator, query pool, commands, and psql beside them"),
         ("shared_buffers", "256MB", "the delta tables and the newest partitions stay in memory"),
         ("work_mem", "16MB", "group-by of a dashboard question without spilling"),
@@ -46,7 +49,9 @@ enum ClusterSettings {
 
     /// The text of `postgresql.conf`; `overrides` come last and win.
     static func settings(
-        socketDirectory: String, paths: ClusterPaths, overrides: [(name: String, value: String)]
+        socketDirectory: String,
+        paths: ClusterPaths,
+        overrides: [(name: String, value: String)]
     ) -> String {
         var text = "# Written by sluice at every start: changes here are lost.\n"
         text += "port = \(ClusterPaths.port)\n"

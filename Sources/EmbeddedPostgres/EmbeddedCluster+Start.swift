@@ -19,21 +19,24 @@ extension EmbeddedCluster {
     ///    process by now; as that one does not work in our cluster, the file is removed. So it is
     ///    when the process has ended and only its parent has not noticed yet.
     /// 5. The postmaster killed, its backends not: they keep the shared memory, and a new server
-    ///    refuses to start beside them. They are ended first; what they did not commit is lost, as in
-    ///    any crash, and recovered from the write-ahead log.
+    ///    refuses to start beside them. They are ended first; what they did not commit is lost, as
+    ///    in any crash, and recovered from the write-ahead log.
     func ensureRunning() throws(EmbeddedPostgresError) {
         let account = try ServerAccount.current(ownerOf: paths.cluster)
         try makeDirectories(account)
         let version = try clusterVersion()
         let binaries = try ServerBinaries.find(
-            explicit: configuration.binDirectory, searchPath: configuration.searchPath,
-            majorVersion: version)
+            explicit: configuration.binDirectory,
+            searchPath: configuration.searchPath,
+            majorVersion: version
+        )
         if version == nil { try makeCluster(binaries, account) }
         let server = try account.granting(access: paths.cluster)
         try writeConfiguration(account)
 
         let clock = SystemTimeSource()
-        let deadline = clock.monotonicNanoseconds()
+        let deadline =
+            clock.monotonicNanoseconds()
             + UInt64(max(1, configuration.startTimeoutSeconds)) * 1_000_000_000
         var failures = 0
         repeat {
@@ -70,8 +73,10 @@ extension EmbeddedCluster {
             }
         } while clock.monotonicNanoseconds() < deadline
         throw .notReady(
-            dataDirectory: paths.cluster, seconds: configuration.startTimeoutSeconds,
-            log: ExternalCommand.tail(ofFile: paths.serverLog))
+            dataDirectory: paths.cluster,
+            seconds: configuration.startTimeoutSeconds,
+            log: ExternalCommand.tail(ofFile: paths.serverLog)
+        )
     }
 
     /// Stops the server if it runs; open transactions are rolled back.
@@ -79,8 +84,10 @@ extension EmbeddedCluster {
         guard let version = try clusterVersion() else { return }
         guard postmasterProcessID != nil else { return }
         let binaries = try ServerBinaries.find(
-            explicit: configuration.binDirectory, searchPath: configuration.searchPath,
-            majorVersion: version)
+            explicit: configuration.binDirectory,
+            searchPath: configuration.searchPath,
+            majorVersion: version
+        )
         let account = try ServerAccount.current(ownerOf: paths.cluster)
             .granting(access: paths.cluster)
         try account.command(
@@ -95,7 +102,8 @@ extension EmbeddedCluster {
     func acquireStartLock() throws(EmbeddedPostgresError) -> any File {
         let file = try lockFile(paths.startLock)
         let clock = SystemTimeSource()
-        let deadline = clock.monotonicNanoseconds()
+        let deadline =
+            clock.monotonicNanoseconds()
             + UInt64(max(1, configuration.startTimeoutSeconds)) * 1_000_000_000
         while true {
             let isLocked = try fileOperation("lock", paths.startLock) { () throws(FileIOError) in
@@ -104,8 +112,10 @@ extension EmbeddedCluster {
             if isLocked { return file }
             if clock.monotonicNanoseconds() > deadline {
                 throw .fileSystem(
-                    attempted: "lock", path: paths.startLock,
-                    reason: "another process has been starting or stopping the server for too long")
+                    attempted: "lock",
+                    path: paths.startLock,
+                    reason: "another process has been starting or stopping the server for too long"
+                )
             }
             // The holder may live in another process; there is no event to wait for.
             pause(milliseconds: 50)
@@ -134,7 +144,8 @@ extension EmbeddedCluster {
             let data = FileManager.default.contents(atPath: path),
             let version = Int(
                 String(decoding: data, as: UTF8.self)
-                    .trimmingCharacters(in: .whitespacesAndNewlines))
+                    .trimmingCharacters(in: .whitespacesAndNewlines)
+            )
         else {
             throw .fileSystem(attempted: "read", path: path, reason: "it is no version number")
         }
@@ -150,13 +161,17 @@ extension EmbeddedCluster {
     ///
     /// The check matters under `/tmp`, where anyone could have made the directory before us.
     private func makeDirectory(
-        _ path: String, mode: Int, owner: ServerAccount?
+        _ path: String,
+        mode: Int,
+        owner: ServerAccount?
     ) throws(EmbeddedPostgresError) {
         do {
             if !FileManager.default.fileExists(atPath: path) {
                 try FileManager.default.createDirectory(
-                    atPath: path, withIntermediateDirectories: false,
-                    attributes: [.posixPermissions: mode])
+                    atPath: path,
+                    withIntermediateDirectories: false,
+                    attributes: [.posixPermissions: mode]
+                )
                 if let owner, owner.isSwitchNeeded { try giveAway(path, to: owner) }
                 return
             }
@@ -164,7 +179,9 @@ extension EmbeddedCluster {
             let type = attributes[.type] as? FileAttributeType
             guard type == .typeDirectory else {
                 throw EmbeddedPostgresError.directoryNotPrivate(
-                    path: path, reason: "it is no directory")
+                    path: path,
+                    reason: "it is no directory"
+                )
             }
             guard let owner else { return }
             let actual = (attributes[.ownerAccountID] as? NSNumber)?.intValue
@@ -175,12 +192,16 @@ extension EmbeddedCluster {
                     return
                 }
                 throw EmbeddedPostgresError.directoryNotPrivate(
-                    path: path, reason: "it belongs to user id \(actual.map { "\($0)" } ?? "?")")
+                    path: path,
+                    reason: "it belongs to user id \(actual.map { "\($0)" } ?? "?")"
+                )
             }
             let permissions = (attributes[.posixPermissions] as? NSNumber)?.intValue ?? 0
             guard permissions & 0o077 == 0 else {
                 throw EmbeddedPostgresError.directoryNotPrivate(
-                    path: path, reason: "its mode is \(String(permissions & 0o7777, radix: 8))")
+                    path: path,
+                    reason: "its mode is \(String(permissions & 0o7777, radix: 8))"
+                )
             }
         } catch let error as EmbeddedPostgresError {
             throw error
@@ -192,19 +213,23 @@ extension EmbeddedCluster {
     private func giveAway(_ path: String, to owner: ServerAccount) throws {
         try FileManager.default.setAttributes(
             [.ownerAccountID: owner.userID, .groupOwnerAccountID: owner.groupID],
-            ofItemAtPath: path)
+            ofItemAtPath: path
+        )
     }
 
     /// `initdb` into a directory of its own, renamed when it is complete and on stable storage.
     private func makeCluster(
-        _ binaries: ServerBinaries, _ account: ServerAccount
+        _ binaries: ServerBinaries,
+        _ account: ServerAccount
     ) throws(EmbeddedPostgresError) {
         logger.info("embedded_postgres_initdb", metadata: ["data": "\(paths.cluster)"])
         let leftovers = (try? FileManager.default.contentsOfDirectory(atPath: paths.cluster)) ?? []
         guard leftovers.isEmpty else {
             throw .fileSystem(
-                attempted: "create a cluster in", path: paths.cluster,
-                reason: "it holds other files (\(leftovers.sorted().prefix(3)))")
+                attempted: "create a cluster in",
+                path: paths.cluster,
+                reason: "it holds other files (\(leftovers.sorted().prefix(3)))"
+            )
         }
         try? fileSystem.removeDirectory(paths.cluster)
         var lastFailure: EmbeddedPostgresError?
@@ -239,8 +264,10 @@ extension EmbeddedCluster {
             (
                 "postgresql.conf",
                 ClusterSettings.settings(
-                    socketDirectory: paths.socketDirectory, paths: paths,
-                    overrides: configuration.settings)
+                    socketDirectory: paths.socketDirectory,
+                    paths: paths,
+                    overrides: configuration.settings
+                )
             ),
             ("pg_hba.conf", ClusterSettings.access),
             ("pg_ident.conf", ClusterSettings.identities(users)),
@@ -254,16 +281,20 @@ extension EmbeddedCluster {
             }
             // Read, never written, by the server's user; there is nothing secret in them.
             try? FileManager.default.setAttributes(
-                [.posixPermissions: 0o644], ofItemAtPath: path)
+                [.posixPermissions: 0o644],
+                ofItemAtPath: path
+            )
         }
     }
 
     private func startServer(
-        _ binaries: ServerBinaries, _ account: ServerAccount
+        _ binaries: ServerBinaries,
+        _ account: ServerAccount
     ) throws(EmbeddedPostgresError) {
         logger.info(
             "embedded_postgres_starting",
-            metadata: ["data": "\(paths.cluster)", "bin": "\(binaries.directory)"])
+            metadata: ["data": "\(paths.cluster)", "bin": "\(binaries.directory)"]
+        )
         // Written by one short start each; removed so that it cannot grow for ever.
         try? fileSystem.removeFile(paths.serverLog)
         let file = paths.configuration + "/postgresql.conf"
@@ -275,12 +306,16 @@ extension EmbeddedCluster {
                 "--options=-c config_file=\(Self.shellQuoted(file))",
             ]
         ).run(
-            "start the embedded PostgreSQL", timeoutSeconds: configuration.startTimeoutSeconds + 10)
+            "start the embedded PostgreSQL",
+            timeoutSeconds: configuration.startTimeoutSeconds + 10
+        )
         guard outcome.status == 0 else {
             throw .commandFailed(
                 attempted: "start the embedded PostgreSQL",
-                command: "pg_ctl start --pgdata=\(paths.cluster)", status: outcome.status,
-                output: outcome.output + "\n" + ExternalCommand.tail(ofFile: paths.serverLog))
+                command: "pg_ctl start --pgdata=\(paths.cluster)",
+                status: outcome.status,
+                output: outcome.output + "\n" + ExternalCommand.tail(ofFile: paths.serverLog)
+            )
         }
     }
 
@@ -293,7 +328,9 @@ extension EmbeddedCluster {
     private func isAnswering() throws(EmbeddedPostgresError) -> Bool {
         guard
             let connection = try? PostgresConnection(
-                superuserURI, applicationName: "sluice embedded start"),
+                superuserURI,
+                applicationName: "sluice embedded start"
+            ),
             let path = try? connection.query("SHOW data_directory").text(0, 0)
         else { return false }
         return URL(fileURLWithPath: path).resolvingSymlinksInPath()
@@ -306,7 +343,8 @@ extension EmbeddedCluster {
         if postmaster.socketDirectory.isEmpty { return false }
         if postmaster.socketDirectory != paths.socketDirectory { return true }
         return !FileManager.default.fileExists(
-            atPath: "\(paths.socketDirectory)/.s.PGSQL.\(ClusterPaths.port)")
+            atPath: "\(paths.socketDirectory)/.s.PGSQL.\(ClusterPaths.port)"
+        )
     }
 
     /// Ends the processes that a killed postmaster left in our cluster.
@@ -324,8 +362,10 @@ extension EmbeddedCluster {
             if clock.monotonicNanoseconds() - start > 2_000_000_000 { signal = SIGKILL }
             if clock.monotonicNanoseconds() - start > 20_000_000_000 {
                 throw .notReady(
-                    dataDirectory: paths.cluster, seconds: 20,
-                    log: "processes \(orphans) of the killed server do not end")
+                    dataDirectory: paths.cluster,
+                    seconds: 20,
+                    log: "processes \(orphans) of the killed server do not end"
+                )
             }
             // Processes that are not our children end without an event for us.
             pause(milliseconds: 20)
@@ -339,13 +379,16 @@ extension EmbeddedCluster {
     private func setUpDatabase() throws(EmbeddedPostgresError) {
         do throws(PostgresError) {
             let connection = try PostgresConnection(
-                superuserURI, applicationName: "sluice embedded start")
+                superuserURI,
+                applicationName: "sluice embedded start"
+            )
             let role = try connection.query("SELECT 1 FROM pg_roles WHERE rolname = 'sluice'")
             if role.rowCount == 0 {
                 try connection.execute("CREATE ROLE sluice LOGIN CREATEROLE CREATEDB")
             }
             let database = try connection.query(
-                "SELECT 1 FROM pg_database WHERE datname = 'sluice'")
+                "SELECT 1 FROM pg_database WHERE datname = 'sluice'"
+            )
             if database.rowCount == 0 {
                 try connection.execute("CREATE DATABASE sluice OWNER sluice")
             }
@@ -356,7 +399,9 @@ extension EmbeddedCluster {
 
     /// Turns a failure of a file operation into our error.
     func fileOperation<T>(
-        _ attempted: String, _ path: String, _ body: () throws(FileIOError) -> T
+        _ attempted: String,
+        _ path: String,
+        _ body: () throws(FileIOError) -> T
     ) throws(EmbeddedPostgresError) -> T {
         do throws(FileIOError) {
             return try body()

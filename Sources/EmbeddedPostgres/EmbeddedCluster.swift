@@ -44,7 +44,8 @@ package final class EmbeddedCluster: Sendable {
     /// The connection string of the cluster's superuser, for upkeep and tests.
     package var superuserURI: String { paths.uri(role: "postgres", database: "postgres") }
 
-    /// Makes the cluster if it is missing, adopts a running server or starts one, and returns `uri`.
+    /// Makes the cluster if it is missing, adopts a running server or starts one, and returns
+    /// `uri`.
     @discardableResult
     package func start() async throws(EmbeddedPostgresError) -> String {
         try await offPool { () throws(EmbeddedPostgresError) in try self.startBlocking() }
@@ -64,14 +65,19 @@ package final class EmbeddedCluster: Sendable {
             await offPool { self.watchBlocking() }
             if isStopping || Task.isCancelled { return }
             do {
-                try await start()
+                try await offPool { () throws(EmbeddedPostgresError) in
+                    try self.restartBlocking()
+                }
+                if isStopping { return }
+                logger.notice("embedded_postgres_back", metadata: ["data": "\(paths.cluster)"])
                 attempt = 0
             } catch {
                 // Every attempt waits for the server's own start-up; so the delay stays short.
                 attempt = min(attempt + 1, 5)
                 logger.error(
                     "embedded_postgres_restart_failed",
-                    metadata: ["error": "\(error)", "retry_seconds": "\(2 * attempt)"])
+                    metadata: ["error": "\(error)", "retry_seconds": "\(2 * attempt)"]
+                )
                 try? await Task.sleep(for: .seconds(2 * attempt))
             }
         }
@@ -86,6 +92,14 @@ package final class EmbeddedCluster: Sendable {
         defer { lock.close() }
         try ensureRunning()
         return uri
+    }
+
+    /// Brings the server back, unless this process was told to stop it meanwhile.
+    private func restartBlocking() throws(EmbeddedPostgresError) {
+        let lock = try acquireStartLock()
+        defer { lock.close() }
+        if isStopping { return }
+        try ensureRunning()
     }
 
     /// `stop()` on the calling thread.
@@ -131,12 +145,15 @@ package final class EmbeddedCluster: Sendable {
 
     /// Holds a session open until the server ends it, or until this process stops.
     ///
-    /// A backend exits as soon as its postmaster is gone, so the end of an idle session is the event
-    /// that says so: nothing is polled for the server's sake. The wait is cut into slices for ours.
+    /// A backend exits as soon as its postmaster is gone, so the end of an idle session is the
+    /// event that says so: nothing is polled for the server's sake. The wait is cut into slices for
+    /// ours.
     private func watchBlocking() {
         guard
             let session = try? PostgresConnection(
-                superuserURI, applicationName: "sluice embedded watch")
+                superuserURI,
+                applicationName: "sluice embedded watch"
+            )
         else { return }
         while !isStopping {
             if session.waitForClose(milliseconds: 200) {

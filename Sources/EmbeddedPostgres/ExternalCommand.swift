@@ -31,32 +31,49 @@ struct ExternalCommand {
 
     /// Runs it; throws only when it cannot be started or does not end in time.
     func run(
-        _ attempted: String, timeoutSeconds: Int = 120
+        _ attempted: String,
+        timeoutSeconds: Int = 120
     ) throws(EmbeddedPostgresError) -> Outcome {
         let outputURL = FileManager.default.temporaryDirectory
             .appendingPathComponent("sluice-command-\(UUID().uuidString)")
         guard
             FileManager.default.createFile(
-                atPath: outputURL.path, contents: nil, attributes: [.posixPermissions: 0o600])
+                atPath: outputURL.path,
+                contents: nil,
+                attributes: [.posixPermissions: 0o600]
+            )
         else {
             throw .fileSystem(
-                attempted: "create", path: outputURL.path, reason: "no output of a command fits")
+                attempted: "create",
+                path: outputURL.path,
+                reason: "no output of a command fits"
+            )
         }
         defer { try? FileManager.default.removeItem(at: outputURL) }
         do throws(ChildProcessError) {
             let status = try ChildProcess.run(
-                executable, arguments, environment: Self.environment,
-                outputPath: outputURL.path, timeoutSeconds: timeoutSeconds)
+                executable,
+                arguments,
+                environment: Self.environment,
+                outputPath: outputURL.path,
+                timeoutSeconds: timeoutSeconds
+            )
             return Outcome(status: status, output: Self.tail(ofFile: outputURL.path))
         } catch {
             switch error {
             case .notStarted(_, let errno):
                 throw .commandFailed(
-                    attempted: attempted, command: description, status: -1,
-                    output: "errno \(errno)")
+                    attempted: attempted,
+                    command: description,
+                    status: -1,
+                    output: "errno \(errno)"
+                )
             case .timedOut(_, let seconds):
                 throw .commandTimedOut(
-                    attempted: attempted, command: description, seconds: seconds)
+                    attempted: attempted,
+                    command: description,
+                    seconds: seconds
+                )
             }
         }
     }
@@ -64,13 +81,17 @@ struct ExternalCommand {
     /// Runs it and throws unless it ended with status 0; returns what it printed.
     @discardableResult
     func runChecked(
-        _ attempted: String, timeoutSeconds: Int = 120
+        _ attempted: String,
+        timeoutSeconds: Int = 120
     ) throws(EmbeddedPostgresError) -> String {
         let outcome = try run(attempted, timeoutSeconds: timeoutSeconds)
         guard outcome.status == 0 else {
             throw .commandFailed(
-                attempted: attempted, command: description, status: outcome.status,
-                output: outcome.output)
+                attempted: attempted,
+                command: description,
+                status: outcome.status,
+                output: outcome.output
+            )
         }
         return outcome.output
     }
@@ -84,6 +105,7 @@ struct ExternalCommand {
         let data = (try? handle.readToEnd()) ?? Data()
         return String(
             String(decoding: data, as: UTF8.self)
-                .trimmingCharacters(in: .whitespacesAndNewlines).suffix(outputCharactersMax))
+                .trimmingCharacters(in: .whitespacesAndNewlines).suffix(outputCharactersMax)
+        )
     }
 }

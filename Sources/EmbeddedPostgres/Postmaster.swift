@@ -58,7 +58,8 @@ struct Postmaster {
         return names.compactMap { Int32($0) }.filter { process in
             guard workingDirectory(of: process) == wanted else { return false }
             let program = try? FileManager.default.destinationOfSymbolicLink(
-                atPath: "/proc/\(process)/exe")
+                atPath: "/proc/\(process)/exe"
+            )
             guard let program else { return false }
             // The kernel appends " (deleted)" after an upgrade of the package.
             return program.hasSuffix("/postgres") || program.hasSuffix("/postgres (deleted)")

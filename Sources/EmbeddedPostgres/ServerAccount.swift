@@ -22,14 +22,19 @@ struct ServerAccount {
         let userID = Int(geteuid())
         if userID != 0 {
             return ServerAccount(
-                name: NSUserName(), userID: userID, groupID: Int(getegid()), isSwitchNeeded: false,
-                capability: nil)
+                name: NSUserName(),
+                userID: userID,
+                groupID: Int(getegid()),
+                isSwitchNeeded: false,
+                capability: nil
+            )
         }
         var candidates = Self.candidates
         let attributes = try? FileManager.default.attributesOfItem(atPath: cluster)
         if let owner = (attributes?[.ownerAccountID] as? NSNumber)?.intValue, owner != 0 {
             let outcome = try ExternalCommand(
-                executable: "/usr/bin/id", arguments: ["-u", "-n", "\(owner)"]
+                executable: "/usr/bin/id",
+                arguments: ["-u", "-n", "\(owner)"]
             ).run("look up user id \(owner)", timeoutSeconds: 30)
             if outcome.status == 0 { candidates.insert(outcome.output, at: 0) }
         }
@@ -38,7 +43,12 @@ struct ServerAccount {
                 continue
             }
             return ServerAccount(
-                name: name, userID: user, groupID: group, isSwitchNeeded: true, capability: nil)
+                name: name,
+                userID: user,
+                groupID: group,
+                isSwitchNeeded: true,
+                capability: nil
+            )
         }
         throw .noUnprivilegedUser(tried: candidates)
     }
@@ -58,7 +68,9 @@ struct ServerAccount {
             options += ["--inh-caps=-all", "--bounding-set=-all"]
         }
         return ExternalCommand(
-            executable: Self.setpriv, arguments: options + ["--", executable] + arguments)
+            executable: Self.setpriv,
+            arguments: options + ["--", executable] + arguments
+        )
     }
 
     /// The same account, able to reach `directory`.
@@ -66,8 +78,8 @@ struct ServerAccount {
     /// A data directory below a directory that only root may enter (`/root/…`, a 0700 temporary
     /// directory) is out of reach for the server's user although it owns the directory itself.
     /// Opening the parents to others is not ours to do. Instead the server keeps one capability
-    /// of root: `CAP_DAC_READ_SEARCH`, to enter and read directories regardless of their mode; where a
-    /// container has taken that away, `CAP_DAC_OVERRIDE`, which also covers it.
+    /// of root: `CAP_DAC_READ_SEARCH`, to enter and read directories regardless of their mode;
+    /// where a container has taken that away, `CAP_DAC_OVERRIDE`, which also covers it.
     func granting(access directory: String) throws(EmbeddedPostgresError) -> ServerAccount {
         guard isSwitchNeeded, try !canReach(directory) else { return self }
         for capability in ["dac_read_search", "dac_override"] {
@@ -76,10 +88,12 @@ struct ServerAccount {
             if try account.canReach(directory) { return account }
         }
         throw .fileSystem(
-            attempted: "reach", path: directory,
+            attempted: "reach",
+            path: directory,
             reason:
                 "user \"\(name)\" may not enter its parent directories; hint: chmod o+x them, "
-                + "or choose another data directory")
+                + "or choose another data directory"
+        )
     }
 
     private func canReach(_ directory: String) throws(EmbeddedPostgresError) -> Bool {
@@ -90,7 +104,8 @@ struct ServerAccount {
     private static let setpriv = "/usr/bin/setpriv"
 
     private static func identity(
-        _ option: String, _ name: String
+        _ option: String,
+        _ name: String
     ) throws(EmbeddedPostgresError) -> Int? {
         let outcome = try ExternalCommand(executable: "/usr/bin/id", arguments: [option, name])
             .run("look up user \"\(name)\"", timeoutSeconds: 30)

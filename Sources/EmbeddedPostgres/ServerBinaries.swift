@@ -17,7 +17,9 @@ struct ServerBinaries {
     /// Looks in `explicit` alone if given, else in Debian's and Red Hat's places and in the
     /// directories of `searchPath` (a `PATH`).
     static func find(
-        explicit: String?, searchPath: String?, majorVersion: Int? = nil
+        explicit: String?,
+        searchPath: String?,
+        majorVersion: Int? = nil
     ) throws(EmbeddedPostgresError) -> ServerBinaries {
         var directories: [String] = []
         if let explicit {
@@ -39,7 +41,8 @@ struct ServerBinaries {
             }
             guard isComplete else { continue }
             let text = try ExternalCommand(
-                executable: "\(directory)/postgres", arguments: ["--version"]
+                executable: "\(directory)/postgres",
+                arguments: ["--version"]
             ).runChecked("find the version of PostgreSQL", timeoutSeconds: 30)
             guard let version = Self.majorVersion(text) else { continue }
             found.append(ServerBinaries(directory: directory, majorVersion: version))
@@ -52,7 +55,8 @@ struct ServerBinaries {
         throw .serverNotFound(
             wanted: majorVersion.map { "\($0) (the version of the existing cluster)" }
                 ?? "\(majorVersionMin) or newer",
-            looked: explicit == nil ? ["/usr/lib/postgresql/*/bin", "PATH"] : directories)
+            looked: explicit == nil ? ["/usr/lib/postgresql/*/bin", "PATH"] : directories
+        )
     }
 
     /// The number in `postgres (PostgreSQL) 15.4 (Debian …)` or `… 17beta1`.

@@ -35,7 +35,8 @@ package enum AccessLogParser {
 
     /// The time in the first pair of brackets that holds one.
     private static func time(
-        _ line: Span<UInt8>, _ position: inout Int
+        _ line: Span<UInt8>,
+        _ position: inout Int
     ) throws(LineProblem) -> Int64 {
         var hasBracket = false
         while position + 1 < line.count {
@@ -58,7 +59,8 @@ package enum AccessLogParser {
 
     /// Three digits or "-".
     private static func status(
-        _ line: Span<UInt8>, _ position: inout Int
+        _ line: Span<UInt8>,
+        _ position: inout Int
     ) throws(LineProblem) -> UInt32? {
         if skip(line, &position, UInt8(ascii: "-")) { return nil }
         var value: UInt32 = 0
@@ -73,7 +75,8 @@ package enum AccessLogParser {
 
     /// Digits or "-", up to the end of the line or a blank.
     private static func size(
-        _ line: Span<UInt8>, _ position: inout Int
+        _ line: Span<UInt8>,
+        _ position: inout Int
     ) throws(LineProblem) -> UInt64 {
         var value: UInt64 = 0
         let start = position
@@ -103,12 +106,15 @@ package enum AccessLogParser {
         }
         return AccessLogLine.Text(
             range: ByteRange(start: UInt32(start), count: UInt32(position - start)),
-            isASCII: bits < 0x80)
+            isASCII: bits < 0x80
+        )
     }
 
     /// The bytes up to the closing quote, or to the end of the line; says whether there was one.
     private static func quoted(
-        _ line: Span<UInt8>, _ position: inout Int, _ text: inout AccessLogLine.Text
+        _ line: Span<UInt8>,
+        _ position: inout Int,
+        _ text: inout AccessLogLine.Text
     ) -> Bool {
         let start = position
         var bits: UInt8 = 0
@@ -130,7 +136,9 @@ package enum AccessLogParser {
         }
         text = AccessLogLine.Text(
             range: ByteRange(start: UInt32(start), count: UInt32(position - start)),
-            hasEscape: hasEscape, isASCII: bits < 0x80)
+            hasEscape: hasEscape,
+            isASCII: bits < 0x80
+        )
         if isClosed { position += 1 }
         return isClosed
     }

@@ -64,7 +64,9 @@ enum AccessLogTime {
     }
 
     private static func number(
-        _ bytes: Span<UInt8>, _ position: inout Int, digits: ClosedRange<Int>
+        _ bytes: Span<UInt8>,
+        _ position: inout Int,
+        digits: ClosedRange<Int>
     ) -> Int? {
         var value = 0
         var count = 0
@@ -94,7 +96,8 @@ enum AccessLogTime {
     private static func month(_ bytes: Span<UInt8>, _ position: inout Int) -> Int? {
         guard position + 3 <= bytes.count else { return nil }
         // Bit 5 makes ASCII letters lower-case.
-        let packed = UInt32(bytes[position] | 0x20) << 16
+        let packed =
+            UInt32(bytes[position] | 0x20) << 16
             | UInt32(bytes[position + 1] | 0x20) << 8 | UInt32(bytes[position + 2] | 0x20)
         let month: Int
         switch packed {

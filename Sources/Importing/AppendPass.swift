@@ -24,7 +24,10 @@ struct AppendPass {
     private var lastTime: Int64?
 
     init(
-        request: ImportRequest, format: ImportFormat, plan: ImportPlan, time: any TimeSource
+        request: ImportRequest,
+        format: ImportFormat,
+        plan: ImportPlan,
+        time: any TimeSource
     ) {
         self.request = request
         self.format = format
@@ -37,8 +40,12 @@ struct AppendPass {
     /// How far the pass is.
     var progress: ImportProgress {
         ImportProgress(
-            phase: .appending, bytes: byteCount, bytesTotal: plan.end.byteCount, lines: lines,
-            badLines: badLines)
+            phase: .appending,
+            bytes: byteCount,
+            bytesTotal: plan.end.byteCount,
+            lines: lines,
+            badLines: badLines
+        )
     }
 
     /// Appends the record that begins every log; it says where the lines come from.
@@ -101,7 +108,8 @@ struct AppendPass {
     }
 
     private mutating func appendLines(
-        _ bytes: Span<UInt8>, _ writer: SealedLogWriter
+        _ bytes: Span<UInt8>,
+        _ writer: SealedLogWriter
     ) throws(ImportError) {
         var bytes = bytes
         if isInsideKnownLine {
@@ -122,7 +130,9 @@ struct AppendPass {
 
     /// Appends one line; empty ones are no lines.
     private mutating func append(
-        _ line: Span<UInt8>, _ length: Int, _ writer: SealedLogWriter
+        _ line: Span<UInt8>,
+        _ length: Int,
+        _ writer: SealedLogWriter
     ) throws(ImportError) {
         guard length > 0 else { return }
         let parsed: AccessLogLine
@@ -135,8 +145,13 @@ struct AppendPass {
             try logOperation { () throws(EventLogError) in
                 try writer.append(eventTime: eventTime) { record in
                     LineEncoder.encodeUnparsed(
-                        line, length: length, error, org: request.org, api: request.api,
-                        into: &record)
+                        line,
+                        length: length,
+                        error,
+                        org: request.org,
+                        api: request.api,
+                        into: &record
+                    )
                 }
             }
             return

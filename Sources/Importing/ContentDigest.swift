@@ -92,8 +92,11 @@ struct ContentScan {
             if wanted.last == byteCount {
                 wanted.removeLast()
                 points[byteCount] = ContentPoint(
-                    byteCount: byteCount, lineCount: lineCount, digest: ContentDigest(hash),
-                    isLineEnd: bytes[end - 1] == 0x0A)
+                    byteCount: byteCount,
+                    lineCount: lineCount,
+                    digest: ContentDigest(hash),
+                    isLineEnd: bytes[end - 1] == 0x0A
+                )
             }
         }
         if let last = bytes.last {

@@ -10,7 +10,7 @@ import Records
 /// | `sluice import 1` | format and version |
 /// | `log UUID` | the log that holds the lines |
 /// | `format NAME` | how they were read |
-/// | `parent BYTES LINES SHA256 0\|1` | where they begin: the point up to which all was imported before, and whether it is a line end |
+/// | `parent BYTES LINES SHA256 0\|1` | where they begin, and whether that is a line end |
 /// | `end BYTES LINES SHA256 0\|1` | where they end |
 /// | `stride N` | every N-th line end has a digest |
 /// | `points N` | how many digests follow |
@@ -96,7 +96,10 @@ struct ImportEntry: Equatable, Sendable {
             .damagedRegistry(path: path, reason: reason)
         }
         let lines = bytes.split(
-            separator: 0x0A, maxSplits: 8, omittingEmptySubsequences: false)
+            separator: 0x0A,
+            maxSplits: 8,
+            omittingEmptySubsequences: false
+        )
         guard lines.count == 9 else { throw damaged("it ends early") }
         let names = [
             "sluice", "log", "format", "parent", "end", "stride", "points", "crc32c",
@@ -125,13 +128,24 @@ struct ImportEntry: Equatable, Sendable {
             throw damaged("it has \(size) bytes, not those of \(points) digests")
         }
         self.init(
-            log: log, format: fields[2][0], parent: parent, end: end, lineStride: lineStride,
-            pointCount: points, headerBytes: headerBytes)
+            log: log,
+            format: fields[2][0],
+            parent: parent,
+            end: end,
+            lineStride: lineStride,
+            pointCount: points,
+            headerBytes: headerBytes
+        )
     }
 
     init(
-        log: LogID, format: String, parent: ContentPoint, end: ContentPoint,
-        lineStride: UInt64 = 1, pointCount: UInt64 = 0, headerBytes: Int = 0
+        log: LogID,
+        format: String,
+        parent: ContentPoint,
+        end: ContentPoint,
+        lineStride: UInt64 = 1,
+        pointCount: UInt64 = 0,
+        headerBytes: Int = 0
     ) {
         self.log = log
         self.format = format
@@ -152,6 +166,10 @@ struct ImportEntry: Equatable, Sendable {
             let digest = ContentDigest(hexadecimal: words[2]), words[3] == "0" || words[3] == "1"
         else { return nil }
         return ContentPoint(
-            byteCount: bytes, lineCount: lines, digest: digest, isLineEnd: words[3] == "1")
+            byteCount: bytes,
+            lineCount: lines,
+            digest: digest,
+            isLineEnd: words[3] == "1"
+        )
     }
 }

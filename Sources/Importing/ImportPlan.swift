@@ -24,7 +24,10 @@ struct ImportPlan {
     var hasNewLines: Bool { end.byteCount > start.byteCount }
 
     init(
-        _ scan: ContentScan, tail: [UInt8], format: ImportFormat, registry: ImportRegistry,
+        _ scan: ContentScan,
+        tail: [UInt8],
+        format: ImportFormat,
+        registry: ImportRegistry,
         request: ImportRequest
     ) throws(ImportError) {
         let last = scan.lastLineEnd
@@ -61,7 +64,9 @@ struct ImportPlan {
 
     /// The import that holds the content up to `last` and goes on, if there is one.
     private static func covering(
-        _ last: ContentPoint, _ scan: ContentScan, _ registry: ImportRegistry,
+        _ last: ContentPoint,
+        _ scan: ContentScan,
+        _ registry: ImportRegistry,
         _ request: ImportRequest
     ) throws(ImportError) -> ImportEntry? {
         guard last.lineCount > 0 else { return nil }
@@ -74,7 +79,8 @@ struct ImportPlan {
                 if point == last.digest.short { return entry }
                 continue
             }
-            // The entry keeps no digest of this line: is the content the same as far as can be told?
+            // The entry keeps no digest of this line: is the content the same as far as can be
+            // told?
             let line = last.lineCount / entry.lineStride * entry.lineStride
             if line > entry.parent.lineCount {
                 if let point = try registry.point(entry, ofLine: line),
@@ -88,14 +94,20 @@ struct ImportPlan {
         }
         if let undecided, undecided > 0, !request.isForced {
             throw .undecidable(
-                path: request.path, knownLines: undecided, lines: last.lineCount)
+                path: request.path,
+                knownLines: undecided,
+                lines: last.lineCount
+            )
         }
         return nil
     }
 
     /// Whether a last line without end is complete, and not the beginning of one that is known.
     private static func isNew(
-        _ tail: [UInt8], after last: ContentPoint, _ scan: ContentScan, format: ImportFormat,
+        _ tail: [UInt8],
+        after last: ContentPoint,
+        _ scan: ContentScan,
+        format: ImportFormat,
         _ registry: ImportRegistry
     ) throws(ImportError) -> Bool {
         guard let line = try? AccessLogParser.parse(tail.span) else { return false }

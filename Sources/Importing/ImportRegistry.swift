@@ -13,9 +13,9 @@ import Records
 /// The name of the directory is 32 hexadecimal digits of the SHA-256 over org and API.
 ///
 /// Crash story of an import: (1) the pending entry is written and synced; (2) the log is published
-/// by a rename; (3) the pending entry is renamed. Killed before (2), the next import finds no log of
-/// that id and removes the pending entry. Killed after (2), it finds the log and does (3) itself. So
-/// lines that are in a published log are always known, and never get another log.
+/// by a rename; (3) the pending entry is renamed. Killed before (2), the next import finds no log
+/// of that id and removes the pending entry. Killed after (2), it finds the log and does (3)
+/// itself. So lines that are in a published log are always known, and never get another log.
 struct ImportRegistry {
     private let directory: LogDirectory
     private let fileSystem: any FileSystem
@@ -83,7 +83,10 @@ struct ImportRegistry {
     func complete(_ log: LogID) throws(ImportError) {
         try ioOperation { () throws(FileIOError) in
             try fileSystem.rename(
-                pendingPath(log), to: path + "/" + log.description, replacing: true)
+                pendingPath(log),
+                to: path + "/" + log.description,
+                replacing: true
+            )
             try fileSystem.syncDirectory(path)
         }
     }
@@ -100,7 +103,9 @@ struct ImportRegistry {
     // MARK: Opening
 
     private static func acquireLock(
-        _ directory: LogDirectory, _ imports: String, _ path: String
+        _ directory: LogDirectory,
+        _ imports: String,
+        _ path: String
     ) throws(ImportError) -> any File {
         let fileSystem = directory.fileSystem
         let file = try ioOperation { () throws(FileIOError) in

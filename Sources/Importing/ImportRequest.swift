@@ -18,8 +18,12 @@ package struct ImportRequest: Sendable {
 
     /// Describes an import.
     package init(
-        path: String, org: String, api: String, format: ImportFormat? = nil,
-        isForced: Bool = false, configuration: LogConfiguration = LogConfiguration()
+        path: String,
+        org: String,
+        api: String,
+        format: ImportFormat? = nil,
+        isForced: Bool = false,
+        configuration: LogConfiguration = LogConfiguration()
     ) {
         self.path = path
         self.org = org

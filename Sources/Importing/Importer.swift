@@ -31,7 +31,8 @@ package struct Importer {
     /// process is killed, either nothing of the file was published, or all, and the same import
     /// again settles which.
     package func run(
-        _ request: ImportRequest, progress: (ImportProgress) -> Void = { _ in }
+        _ request: ImportRequest,
+        progress: (ImportProgress) -> Void = { _ in }
     ) throws(ImportError) -> ImportOutcome {
         let status = try ioOperation { () throws(FileIOError) in
             try directory.fileSystem.status(request.path)
@@ -43,25 +44,44 @@ package struct Importer {
         defer { registry.close() }
         let (scan, tail) = try hash(request, registry, progress)
         let plan = try ImportPlan(
-            scan, tail: tail, format: format, registry: registry, request: request)
+            scan,
+            tail: tail,
+            format: format,
+            registry: registry,
+            request: request
+        )
         var outcome = ImportOutcome(
-            log: nil, logs: plan.knownLogs, format: format, lines: 0, badLines: 0,
-            bytes: scan.end.byteCount, knownBytes: plan.start.byteCount,
-            unfinishedBytes: plan.unfinishedBytes)
+            log: nil,
+            logs: plan.knownLogs,
+            format: format,
+            lines: 0,
+            badLines: 0,
+            bytes: scan.end.byteCount,
+            knownBytes: plan.start.byteCount,
+            unfinishedBytes: plan.unfinishedBytes
+        )
         guard plan.hasNewLines else { return outcome }
 
         let log = LogIdentity.log(
-            org: request.org, api: request.api, format: format, parent: plan.start.digest,
-            end: plan.end.digest)
+            org: request.org,
+            api: request.api,
+            format: format,
+            parent: plan.start.digest,
+            end: plan.end.digest
+        )
         let entry = ImportEntry(
-            log: log, format: format.rawValue, parent: plan.start, end: plan.end)
+            log: log,
+            format: format.rawValue,
+            parent: plan.start,
+            end: plan.end
+        )
         try registry.prepare(entry, scan)
         let counts: (lines: UInt64, badLines: UInt64)
         do throws(ImportError) {
             counts = try append(log, request, format, plan, progress)
         } catch {
-            // A log that cannot be synced may be published nevertheless; the pending entry then stays,
-            // and the next import settles it.
+            // A log that cannot be synced may be published nevertheless; the pending entry then
+            // stays, and the next import settles it.
             if let isPublished = try? directory.isTaken(log), !isPublished { registry.abandon(log) }
             throw error
         }
@@ -94,12 +114,15 @@ package struct Importer {
 
     /// Hashes the content; also returns its last line, if that has no end.
     private func hash(
-        _ request: ImportRequest, _ registry: ImportRegistry, _ progress: (ImportProgress) -> Void
+        _ request: ImportRequest,
+        _ registry: ImportRegistry,
+        _ progress: (ImportProgress) -> Void
     ) throws(ImportError) -> (ContentScan, tail: [UInt8]) {
         var scan = ContentScan(
             byteCounts: registry.entries.map(\.end.byteCount)
                 + registry.entries.map(\.parent.byteCount),
-            pointsMax: pointsMax)
+            pointsMax: pointsMax
+        )
         var splitter = LineSplitter()
         var now = ImportProgress(phase: .hashing, bytes: 0, lines: 0, badLines: 0)
         try forEachPiece(request.path) { piece throws(ImportError) in
@@ -118,11 +141,18 @@ package struct Importer {
 
     /// Writes the log; the numbers of records and of lines that could not be read.
     private func append(
-        _ log: LogID, _ request: ImportRequest, _ format: ImportFormat, _ plan: ImportPlan,
+        _ log: LogID,
+        _ request: ImportRequest,
+        _ format: ImportFormat,
+        _ plan: ImportPlan,
         _ progress: (ImportProgress) -> Void
     ) throws(ImportError) -> (lines: UInt64, badLines: UInt64) {
         var pass = AppendPass(
-            request: request, format: format, plan: plan, time: directory.time)
+            request: request,
+            format: format,
+            plan: plan,
+            time: directory.time
+        )
         var refusal: ImportError?
         do throws(EventLogError) {
             _ = try directory.writeSealedLog(id: log, request.configuration) {
@@ -149,7 +179,8 @@ package struct Importer {
 
     /// Calls `body` with the decompressed content, piece by piece.
     private func forEachPiece(
-        _ path: String, _ body: ([UInt8]) throws(ImportError) -> Void
+        _ path: String,
+        _ body: ([UInt8]) throws(ImportError) -> Void
     ) throws(ImportError) {
         let file = try ioOperation { () throws(FileIOError) in
             try directory.fileSystem.open(path, .read)

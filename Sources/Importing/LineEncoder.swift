@@ -26,7 +26,9 @@ package struct LineEncoder {
 
     /// Encodes the record of a line that was parsed from `bytes`.
     package mutating func encode(
-        _ line: AccessLogLine, _ bytes: Span<UInt8>, into encoder: inout RecordEncoder
+        _ line: AccessLogLine,
+        _ bytes: Span<UInt8>,
+        into encoder: inout RecordEncoder
     ) {
         encoder.put(encoded: common.span)
         encoder.put(.completedAt, signed: line.time)
@@ -51,7 +53,11 @@ package struct LineEncoder {
 
     /// Encodes a line that could not be read: its reason and its first bytes.
     package static func encodeUnparsed(
-        _ line: Span<UInt8>, length: Int, _ problem: LineProblem, org: String, api: String,
+        _ line: Span<UInt8>,
+        length: Int,
+        _ problem: LineProblem,
+        org: String,
+        api: String,
         into encoder: inout RecordEncoder
     ) {
         encoder.put(.kind, UInt64(RecordKind.unparsed.rawValue))
@@ -59,8 +65,10 @@ package struct LineEncoder {
         encoder.put(.api, api)
         encoder.putTag(key: "reason", value: problem.rawValue)
         encoder.putCapture(
-            .capturedRequest, line.extracting(first: min(line.count, rawLineBytesMax)),
-            originalLength: UInt64(length))
+            .capturedRequest,
+            line.extracting(first: min(line.count, rawLineBytesMax)),
+            originalLength: UInt64(length)
+        )
     }
 
     /// The outcome that a status tells; a log does not say whose fault a 5xx was.
@@ -76,12 +84,16 @@ package struct LineEncoder {
     private func part(_ text: AccessLogLine.Text, _ range: Range<Int>) -> AccessLogLine.Text {
         AccessLogLine.Text(
             range: ByteRange(start: UInt32(range.lowerBound), count: UInt32(range.count)),
-            hasEscape: text.hasEscape, isASCII: text.isASCII)
+            hasEscape: text.hasEscape,
+            isASCII: text.isASCII
+        )
     }
 
     /// Puts text; empty text is absent.
     private mutating func put(
-        _ field: RecordField, _ text: AccessLogLine.Text, _ bytes: Span<UInt8>,
+        _ field: RecordField,
+        _ text: AccessLogLine.Text,
+        _ bytes: Span<UInt8>,
         _ encoder: inout RecordEncoder
     ) {
         guard text.range.count > 0 else { return }

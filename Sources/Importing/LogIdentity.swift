@@ -11,7 +11,11 @@ enum LogIdentity {
 
     /// The id for the lines between two points of a content.
     static func log(
-        org: String, api: String, format: ImportFormat, parent: ContentDigest, end: ContentDigest
+        org: String,
+        api: String,
+        format: ImportFormat,
+        parent: ContentDigest,
+        end: ContentDigest
     ) -> LogID {
         let digest = digest([org, api, format.rawValue, parent.hexadecimal, end.hexadecimal])
         var high: UInt64 = 0
@@ -23,7 +27,8 @@ enum LogIdentity {
         // Version 8 of RFC 9562: made of a hash, by rules of its own.
         return LogID(
             high: high & 0xFFFF_FFFF_FFFF_0FFF | 0x8000,
-            low: low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
+            low: low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+        )
     }
 
     /// A digest over texts, each preceded by its length so that no two lists are alike.

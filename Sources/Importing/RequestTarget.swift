@@ -23,7 +23,8 @@ struct RequestTarget {
         }
         method = range.lowerBound..<first
         var target = first + 1..<range.upperBound
-        if let last = Self.last(space, line, target), Self.isVersion(line, last + 1..<target.upperBound)
+        if let last = Self.last(space, line, target),
+            Self.isVersion(line, last + 1..<target.upperBound)
         {
             target = target.lowerBound..<last
         }

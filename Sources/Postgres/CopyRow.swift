@@ -1,7 +1,7 @@
 /// One row of a binary COPY from the server, read value by value in the order of the columns.
 ///
-/// Valid only inside the closure that it is lent to. Reading a value as a type that it does not have,
-/// or past the last one, throws; values that are not read are passed over.
+/// Valid only inside the closure that it is lent to. Reading a value as a type that it does not
+/// have, or past the last one, throws; values that are not read are passed over.
 package struct CopyRow: ~Escapable {
     private let piece: RawSpan
     private var position: Int
@@ -59,9 +59,11 @@ package struct CopyRow: ~Escapable {
         guard
             range.count == 16,
             let high = PostgresDecoding.bigEndian64(
-                piece.extracting(range.lowerBound..<range.lowerBound + 8)),
+                piece.extracting(range.lowerBound..<range.lowerBound + 8)
+            ),
             let low = PostgresDecoding.bigEndian64(
-                piece.extracting(range.lowerBound + 8..<range.upperBound))
+                piece.extracting(range.lowerBound + 8..<range.upperBound)
+            )
         else { throw Self.malformed("\(range.count) bytes are no uuid") }
         return (high, low)
     }
@@ -115,7 +117,8 @@ package struct CopyRow: ~Escapable {
     }
 
     private mutating func number(
-        _ width: Int, _ name: String
+        _ width: Int,
+        _ name: String
     ) throws(PostgresError) -> UInt64? {
         guard let range = try next() else { return nil }
         guard let number = PostgresDecoding.unsigned(piece.extracting(range), width) else {
@@ -126,7 +129,10 @@ package struct CopyRow: ~Escapable {
 
     static func malformed(_ what: String) -> PostgresError {
         PostgresError(
-            sqlState: "08P01", call: "CopyRow", message: "malformed binary COPY data: \(what)")
+            sqlState: "08P01",
+            call: "CopyRow",
+            message: "malformed binary COPY data: \(what)"
+        )
     }
 }
 
@@ -137,7 +143,8 @@ struct CopyReader {
     /// Calls `body` with every row of a piece as libpq hands it over: whole rows, the header before
     /// the first, the trailer after the last.
     mutating func forEachRow(
-        _ piece: RawSpan, _ body: (inout CopyRow) throws(PostgresError) -> Void
+        _ piece: RawSpan,
+        _ body: (inout CopyRow) throws(PostgresError) -> Void
     ) throws(PostgresError) {
         var position = 0
         if !isHeaderRead {
@@ -154,7 +161,9 @@ struct CopyReader {
             guard
                 position + 2 <= piece.byteCount,
                 let count = PostgresDecoding.unsigned(
-                    piece.extracting(position..<position + 2), 2)
+                    piece.extracting(position..<position + 2),
+                    2
+                )
             else { throw CopyRow.malformed("a row ends inside its count") }
             let columns = Int(Int16(truncatingIfNeeded: count))
             if columns < 0 { return }

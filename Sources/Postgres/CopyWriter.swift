@@ -130,8 +130,8 @@ package struct CopyWriter: ~Copyable {
         text(content.utf8.span)
     }
 
-    /// A `text` from bytes that need not be valid: what is not UTF-8, and U+0000, becomes U+FFFD, so
-    /// that one hostile byte does not reject the whole COPY.
+    /// A `text` from bytes that need not be valid: what is not UTF-8, and U+0000, becomes U+FFFD,
+    /// so that one hostile byte does not reject the whole COPY.
     package mutating func text(_ content: Span<UInt8>) {
         if TextRepair.isStorable(content) {
             unsafe bytes(content.bytes)
@@ -169,7 +169,9 @@ package struct CopyWriter: ~Copyable {
     private mutating func grow(_ byteCount: Int) {
         precondition(byteCount <= Int(Int32.max), "a value of \(byteCount) bytes is too long")
         let larger = unsafe UnsafeMutableRawBufferPointer.allocate(
-            byteCount: max(2 * buffer.count, count + byteCount), alignment: 16)
+            byteCount: max(2 * buffer.count, count + byteCount),
+            alignment: 16
+        )
         unsafe larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         unsafe buffer.deallocate()
         unsafe buffer = larger

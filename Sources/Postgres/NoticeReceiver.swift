@@ -21,6 +21,8 @@ final class NoticeReceiver {
                 guard let onNotice = receiver.onNotice else { return }
                 guard let text = unsafe PQresultErrorMessage(result) else { return }
                 onNotice(PostgresError.trimmed(unsafe String(cString: text)))
-            }, context)
+            },
+            context
+        )
     }
 }

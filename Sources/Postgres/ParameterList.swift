@@ -23,17 +23,21 @@ struct ParameterList {
     init(_ values: [PostgresValue], statement: String) throws(PostgresError) {
         guard values.count <= 65_535 else {
             throw PostgresError(
-                sqlState: "54023", call: "PQexecParams",
+                sqlState: "54023",
+                call: "PQexecParams",
                 message: "\(values.count) parameters given, at most 65535 are possible",
-                statement: statement)
+                statement: statement
+            )
         }
         for value in values {
             if let name = Self.textWithNul(value) {
                 throw PostgresError(
-                    sqlState: "22021", call: "PQexecParams",
+                    sqlState: "22021",
+                    call: "PQexecParams",
                     message: "\(name) parameter $\(types.count + 1) contains U+0000",
                     hint: "remove the character or pass the value as bytea",
-                    statement: statement)
+                    statement: statement
+                )
             }
             append(value)
         }
@@ -99,25 +103,36 @@ struct ParameterList {
         case .intArray(let elements):
             types.append(PostgresType.int8Array)
             appendArrayHeader(
-                count: elements.count, hasNull: false, element: PostgresType.int8)
+                count: elements.count,
+                hasNull: false,
+                element: PostgresType.int8
+            )
             for element in elements { appendWord(UInt64(bitPattern: element)) }
         case .doubleArray(let elements):
             types.append(PostgresType.float8Array)
             appendArrayHeader(
-                count: elements.count, hasNull: false, element: PostgresType.float8)
+                count: elements.count,
+                hasNull: false,
+                element: PostgresType.float8
+            )
             for element in elements { appendWord(element.bitPattern) }
         case .timestamps(let elements):
             types.append(PostgresType.timestamptzArray)
             appendArrayHeader(
-                count: elements.count, hasNull: false, element: PostgresType.timestamptz)
+                count: elements.count,
+                hasNull: false,
+                element: PostgresType.timestamptz
+            )
             for element in elements {
                 appendWord(UInt64(bitPattern: PostgresTimestamp.fromUnix(element)))
             }
         case .bytesArray(let elements):
             types.append(PostgresType.byteaArray)
             appendArrayHeader(
-                count: elements.count, hasNull: elements.contains { $0 == nil },
-                element: PostgresType.bytea)
+                count: elements.count,
+                hasNull: elements.contains { $0 == nil },
+                element: PostgresType.bytea
+            )
             for element in elements {
                 appendBigEndian(UInt32(bitPattern: element.map { Int32($0.count) } ?? -1))
                 bytes.append(contentsOf: element ?? [])

@@ -7,7 +7,8 @@ extension PostgresConnection {
     /// and the error is passed on.
     @discardableResult
     package func copyIn(
-        _ sql: String, _ body: (inout CopyWriter) throws(PostgresError) -> Void
+        _ sql: String,
+        _ body: (inout CopyWriter) throws(PostgresError) -> Void
     ) throws(PostgresError) -> Int {
         try copyIn(sql, mapping: { error in error }, body)
     }
@@ -42,12 +43,14 @@ extension PostgresConnection {
         } catch { throw mapping(error) }
     }
 
-    /// Executes a `COPY … TO STDOUT (FORMAT binary)` and lends each row; nothing is kept, so results
-    /// may be larger than memory. A data-changing statement works too: `COPY (DELETE … RETURNING …)`.
+    /// Executes a `COPY … TO STDOUT (FORMAT binary)` and lends each row; nothing is kept, so
+    /// results may be larger than memory. A data-changing statement works too: `COPY (DELETE …
+    /// RETURNING …)`.
     ///
     /// When `body` throws, the statement is cancelled and the error is passed on.
     package func copyOutRows(
-        _ sql: String, _ body: (inout CopyRow) throws(PostgresError) -> Void
+        _ sql: String,
+        _ body: (inout CopyRow) throws(PostgresError) -> Void
     ) throws(PostgresError) {
         var reader = CopyReader()
         try copyOut(sql) { piece throws(PostgresError) in try reader.forEachRow(piece, body) }
@@ -58,7 +61,8 @@ extension PostgresConnection {
     ///
     /// When `body` throws, the statement is cancelled and the error is passed on.
     package func copyOut(
-        _ sql: String, _ body: (RawSpan) throws(PostgresError) -> Void
+        _ sql: String,
+        _ body: (RawSpan) throws(PostgresError) -> Void
     ) throws(PostgresError) {
         try checkUsable(sql)
         let pointer = unsafe withConnection { unsafe PQexec($0, sql) }
@@ -98,7 +102,8 @@ extension PostgresConnection {
     ///
     /// When `body` throws, the statement is cancelled and the error is passed on.
     package func forEachRow(
-        _ sql: String, _ parameters: [PostgresValue] = [],
+        _ sql: String,
+        _ parameters: [PostgresValue] = [],
         _ body: (PostgresResult) throws(PostgresError) -> Void
     ) throws(PostgresError) {
         try checkUsable(sql)
@@ -106,7 +111,15 @@ extension PostgresConnection {
         let sent = unsafe withConnection { connection in
             unsafe list.withPointers { values in
                 unsafe PQsendQueryParams(
-                    connection, sql, list.count, list.types, values, list.lengths, list.formats, 1)
+                    connection,
+                    sql,
+                    list.count,
+                    list.types,
+                    values,
+                    list.lengths,
+                    list.formats,
+                    1
+                )
             }
         }
         guard sent == 1 else { throw failure(call: "PQsendQueryParams", statement: sql) }
@@ -116,7 +129,9 @@ extension PostgresConnection {
             do throws(PostgresError) {
                 let row = PostgresResult(
                     ResultStorage(
-                        try unsafe checked(pointer, call: "PQgetResult", statement: sql)))
+                        try unsafe checked(pointer, call: "PQgetResult", statement: sql)
+                    )
+                )
                 if refusal == nil, row.rowCount > 0 {
                     try whileBusy { () throws(PostgresError) in try body(row) }
                 }
@@ -146,21 +161,29 @@ extension PostgresConnection {
         guard bytes.count > 0 else { return }
         let status = unsafe withConnection { connection in
             unsafe PQputCopyData(
-                connection, bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
-                Int32(bytes.count))
+                connection,
+                bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
+                Int32(bytes.count)
+            )
         }
         guard status == 1 else { throw failure(call: "PQputCopyData", statement: nil) }
     }
 
     private func expect(
-        _ wanted: ExecStatusType, _ result: borrowing ResultHandle, _ name: String, _ sql: String
+        _ wanted: ExecStatusType,
+        _ result: borrowing ResultHandle,
+        _ name: String,
+        _ sql: String
     ) throws(PostgresError) {
         let status = unsafe result.with { unsafe PQresultStatus($0) }
         if status == wanted { return }
         if status == PGRES_COPY_IN { abandonCopy() }
         throw PostgresError(
-            sqlState: "42601", call: "PQexec", message: "the statement is not a \(name)",
-            statement: sql)
+            sqlState: "42601",
+            call: "PQexec",
+            message: "the statement is not a \(name)",
+            statement: sql
+        )
     }
 
     /// Ends a COPY without its rows, and reads the refusal that the server answers.

@@ -5,7 +5,8 @@ extension PostgresConnection {
     /// `isConnectionLost`: the transaction may or may not have been committed, so the caller must
     /// look before doing it again. `mode` follows BEGIN, as `ISOLATION LEVEL REPEATABLE READ`.
     package func transaction<T>(
-        _ mode: String = "", _ body: () throws(PostgresError) -> T
+        _ mode: String = "",
+        _ body: () throws(PostgresError) -> T
     ) throws(PostgresError) -> T {
         try transaction(mode, mapping: { error in error }, body)
     }
@@ -44,9 +45,11 @@ extension PostgresConnection {
         let result = try query("COMMIT")
         guard result.commandTag == "COMMIT" else {
             throw PostgresError(
-                sqlState: "25P02", call: "PQexecParams",
+                sqlState: "25P02",
+                call: "PQexecParams",
                 message: "the transaction was rolled back because a statement in it had failed",
-                statement: "COMMIT")
+                statement: "COMMIT"
+            )
         }
     }
 

@@ -39,14 +39,17 @@ package final class PostgresConnection {
 
     /// Connects to `uri` (`postgres://…` or `key=value …`) and sets the session up: UTF-8, UTC.
     package init(
-        _ uri: String, options: PostgresConnectionOptions = PostgresConnectionOptions()
+        _ uri: String,
+        options: PostgresConnectionOptions = PostgresConnectionOptions()
     ) throws(PostgresError) {
         try Self.validate(uri)
         let connected = unsafe Self.connect(uri, options)
         guard let pointer = unsafe connected else {
             throw PostgresError(
-                sqlState: "53200", call: "PQconnectdbParams",
-                message: "could not connect to PostgreSQL: out of memory")
+                sqlState: "53200",
+                call: "PQconnectdbParams",
+                message: "could not connect to PostgreSQL: out of memory"
+            )
         }
         handle = unsafe ConnectionHandle(owning: pointer)
         notices = NoticeReceiver(options.onNotice)
@@ -55,13 +58,15 @@ package final class PostgresConnection {
             throw PostgresError(
                 call: "PQconnectdbParams",
                 message: "could not connect to PostgreSQL: \(libpqMessage)",
-                isConnectionLost: true)
+                isConnectionLost: true
+            )
         }
         try execute(
             """
             SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; \
             SET statement_timeout = \(max(0, options.statementTimeoutMilliseconds))
-            """)
+            """
+        )
     }
 
     /// Connects with the default options.
@@ -76,8 +81,8 @@ package final class PostgresConnection {
     /// The process id of the server's backend for this connection.
     package var backendPID: Int32 { unsafe handle.with { unsafe PQbackendPID($0) } }
 
-    /// Blocks until the server closes the connection or `milliseconds` have passed, and says whether
-    /// it was closed; for noticing the end of a server while nothing is asked of it.
+    /// Blocks until the server closes the connection or `milliseconds` have passed, and says
+    /// whether it was closed; for noticing the end of a server while nothing is asked of it.
     package func waitForClose(milliseconds: Int32) -> Bool {
         let descriptor = unsafe handle.with { unsafe PQsocket($0) }
         guard descriptor >= 0 else { return true }
@@ -107,18 +112,28 @@ package final class PostgresConnection {
     /// Executes one statement with parameters; results are binary.
     @discardableResult
     package func query(
-        _ sql: String, _ parameters: [PostgresValue] = []
+        _ sql: String,
+        _ parameters: [PostgresValue] = []
     ) throws(PostgresError) -> PostgresResult {
         try checkUsable(sql)
         let list = try ParameterList(parameters, statement: sql)
         let pointer = unsafe handle.with { connection in
             unsafe list.withPointers { values in
                 unsafe PQexecParams(
-                    connection, sql, list.count, list.types, values, list.lengths, list.formats, 1)
+                    connection,
+                    sql,
+                    list.count,
+                    list.types,
+                    values,
+                    list.lengths,
+                    list.formats,
+                    1
+                )
             }
         }
         return PostgresResult(
-            ResultStorage(try unsafe checked(pointer, call: "PQexecParams", statement: sql)))
+            ResultStorage(try unsafe checked(pointer, call: "PQexecParams", statement: sql))
+        )
     }
 
     // MARK: Used by the extensions in this module
@@ -131,7 +146,10 @@ package final class PostgresConnection {
         precondition(!isBusy, "the connection is inside a COPY or a stream of rows")
         if sql.utf8.contains(0) {
             throw PostgresError(
-                sqlState: "22021", call: "PQexec", message: "the statement contains U+0000")
+                sqlState: "22021",
+                call: "PQexec",
+                message: "the statement contains U+0000"
+            )
         }
     }
 
@@ -144,7 +162,9 @@ package final class PostgresConnection {
 
     /// Takes ownership of a result and turns a failed one into an error.
     func checked(
-        _ pointer: OpaquePointer?, call: String, statement: String
+        _ pointer: OpaquePointer?,
+        call: String,
+        statement: String
     ) throws(PostgresError) -> ResultHandle {
         guard let pointer = unsafe pointer else {
             throw failure(call: call, statement: statement)
@@ -159,14 +179,22 @@ package final class PostgresConnection {
             return result
         default:
             throw PostgresError(
-                result, call: call, statement: statement, isConnectionLost: !isAlive)
+                result,
+                call: call,
+                statement: statement,
+                isConnectionLost: !isAlive
+            )
         }
     }
 
     /// The error of a call that gave no result: what libpq says of the connection.
     func failure(call: String, statement: String?) -> PostgresError {
         PostgresError(
-            call: call, message: libpqMessage, statement: statement, isConnectionLost: !isAlive)
+            call: call,
+            message: libpqMessage,
+            statement: statement,
+            isConnectionLost: !isAlive
+        )
     }
 
     /// What libpq last said of the connection, without the trailing newline.
@@ -194,12 +222,15 @@ package final class PostgresConnection {
         }
         if let quote = text.firstIndex(of: "\"") { text = String(text[..<quote]) + "…" }
         throw PostgresError(
-            call: "PQconninfoParse", message: "the connection string is malformed: \(text)",
-            hint: "write postgres://user@host:port/database, special characters as %XX")
+            call: "PQconninfoParse",
+            message: "the connection string is malformed: \(text)",
+            hint: "write postgres://user@host:port/database, special characters as %XX"
+        )
     }
 
     private static func connect(
-        _ uri: String, _ options: PostgresConnectionOptions
+        _ uri: String,
+        _ options: PostgresConnectionOptions
     ) -> OpaquePointer? {
         // Later entries win, so what the URI says overrides the defaults before it. A dead peer is
         // noticed within about 60 s + 3 × 10 s when idle, 30 s when data is unacknowledged.
@@ -241,7 +272,10 @@ package final class PostgresConnection {
 extension PostgresError {
     /// Reads the fields of a failed result.
     init(
-        _ result: borrowing ResultHandle, call: String, statement: String?, isConnectionLost: Bool
+        _ result: borrowing ResultHandle,
+        call: String,
+        statement: String?,
+        isConnectionLost: Bool
     ) {
         func field(_ code: Character) -> String? {
             guard let ascii = code.asciiValue else { return nil }

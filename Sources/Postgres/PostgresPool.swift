@@ -71,16 +71,19 @@ package final class PostgresPool: Sendable {
     private func enter(_ waiter: Waiter) {
         let waitersMax = waitersMax
         let answer: Result<PostgresClient, any Error>? = state.withLock { state in
-            // Cancellation sets its flag before it calls `leave`: so a `leave` that came before this
-            // lock is seen here, and one that comes after finds the waiter in the queue.
+            // Cancellation sets its flag before it calls `leave`: so a `leave` that came before
+            // this lock is seen here, and one that comes after finds the waiter in the queue.
             if Task.isCancelled { return .failure(CancellationError()) }
             if let client = state.idle.popLast() { return .success(client) }
             if state.waiters.count >= waitersMax {
                 return .failure(
                     PostgresError(
-                        sqlState: "53300", call: "PostgresPool.run",
+                        sqlState: "53300",
+                        call: "PostgresPool.run",
                         message: "\(state.waiters.count) callers wait for a connection already",
-                        hint: "retry later, or enlarge the pool"))
+                        hint: "retry later, or enlarge the pool"
+                    )
+                )
             }
             state.waiters.append(waiter)
             return nil

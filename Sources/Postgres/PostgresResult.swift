@@ -112,14 +112,18 @@ package struct PostgresResult: Sendable {
 
     /// Lends the value's binary form without copying; NULL is lent as no bytes.
     package func withBytes<T, E: Error>(
-        _ row: Int, _ column: Int, _ body: (RawSpan) throws(E) -> T
+        _ row: Int,
+        _ column: Int,
+        _ body: (RawSpan) throws(E) -> T
     ) throws(E) -> T {
         check(row, column)
         return try storage.withBytes(row, column, body)
     }
 
     private func withValue<T>(
-        _ row: Int, _ column: Int, _ body: (RawSpan, UInt32) -> T
+        _ row: Int,
+        _ column: Int,
+        _ body: (RawSpan, UInt32) -> T
     ) -> T? {
         check(row, column)
         if storage.isNull(row, column) { return nil }
@@ -133,12 +137,15 @@ package struct PostgresResult: Sendable {
 
     private func checkColumn(_ column: Int) {
         precondition(
-            column >= 0 && column < columnCount, "column \(column) of a result with \(columnCount)")
+            column >= 0 && column < columnCount,
+            "column \(column) of a result with \(columnCount)"
+        )
     }
 
     private func mismatch(_ column: Int, _ type: UInt32, _ wanted: String) -> Never {
         preconditionFailure(
-            "column \(column) (\"\(storage.columnName(column))\", type \(type)) is not \(wanted)")
+            "column \(column) (\"\(storage.columnName(column))\", type \(type)) is not \(wanted)"
+        )
     }
 }
 
@@ -190,7 +197,9 @@ final class ResultStorage: @unchecked Sendable {
 
     /// Lends a value that is within bounds; libpq gives NULL as no bytes.
     func withBytes<T, E: Error>(
-        _ row: Int, _ column: Int, _ body: (RawSpan) throws(E) -> T
+        _ row: Int,
+        _ column: Int,
+        _ body: (RawSpan) throws(E) -> T
     ) throws(E) -> T {
         let buffer = unsafe handle.with { result in
             let count = unsafe Int(PQgetlength(result, Int32(row), Int32(column)))

@@ -6,8 +6,8 @@ import Synchronization
 
 /// A database of its own for one test, on a cluster that all tests of the process share.
 ///
-/// The cluster starts with the first database, and is removed when the process has ended, however it
-/// ended.
+/// The cluster starts with the first database, and is removed when the process has ended, however
+/// it ended.
 package struct TestDatabase: Sendable {
     /// The database's name.
     package let name: String
@@ -26,7 +26,9 @@ package struct TestDatabase: Sendable {
         uri = cluster.uri.replacing("@/sluice?", with: "@/\(name)?")
         superuserURI = cluster.superuserURI.replacing("@/postgres?", with: "@/\(name)?")
         let connection = try PostgresConnection(
-            cluster.superuserURI, applicationName: "tests")
+            cluster.superuserURI,
+            applicationName: "tests"
+        )
         try connection.execute("CREATE DATABASE \(name) OWNER sluice")
     }
 
@@ -34,11 +36,14 @@ package struct TestDatabase: Sendable {
     package func drop() throws {
         let cluster = try TestCluster.shared.get()
         let connection = try PostgresConnection(
-            cluster.superuserURI, applicationName: "tests")
+            cluster.superuserURI,
+            applicationName: "tests"
+        )
         try connection.execute("DROP DATABASE IF EXISTS \(name) WITH (FORCE)")
     }
 
-    /// Lends the connection string of a fresh database to `body`, and drops the database afterwards.
+    /// Lends the connection string of a fresh database to `body`, and drops the database
+    /// afterwards.
     package static func with<T>(_ body: (String) async throws -> T) async throws -> T {
         let database = try TestDatabase()
         do {
@@ -54,8 +59,8 @@ package struct TestDatabase: Sendable {
 
 /// The cluster that the tests of one process share.
 package enum TestCluster {
-    /// Settings for tests: little memory, and no waiting for the disk, as only processes are killed.
-    /// Commits stay synchronous: a killed backend takes the buffers of the others with it.
+    /// Settings for tests: little memory, and no waiting for the disk, as only processes are
+    /// killed. Commits stay synchronous: a killed backend takes the buffers of the others with it.
     package static let settings: [(name: String, value: String)] = [
         ("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "on"),
         ("shared_buffers", "64MB"), ("max_wal_size", "512MB"), ("max_connections", "200"),
@@ -67,8 +72,10 @@ package enum TestCluster {
         let directory = FileManager.default.temporaryDirectory
             .appendingPathComponent("sluice-test-postgres-\(UUID().uuidString.prefix(8))").path
         try FileManager.default.createDirectory(
-            atPath: directory, withIntermediateDirectories: true,
-            attributes: [.posixPermissions: 0o700])
+            atPath: directory,
+            withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o700]
+        )
         let cluster = make(directory)
         try Janitor.watch(directory)
         try cluster.startBlocking()
@@ -81,7 +88,12 @@ package enum TestCluster {
         logger.logLevel = .error
         return EmbeddedCluster(
             EmbeddedClusterConfiguration(
-                dataDirectory: directory, settings: settings, isDurable: false), logger: logger)
+                dataDirectory: directory,
+                settings: settings,
+                isDurable: false
+            ),
+            logger: logger
+        )
     }
 }
 
@@ -100,7 +112,8 @@ package enum Janitor {
             cat >/dev/null
             pid=$(head -n 1 "$1/postgres/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
             n=0
-            while [ -e "$1/postgres/postmaster.pid" ] && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
+            while [ -e "$1/postgres/postmaster.pid" ] && [ $n -lt 50 ]
+            do sleep 0.1; n=$((n+1)); done
             rm -rf -- "$2"
             """
         process.arguments = ["-c", script, "janitor", directory, root ?? directory]

@@ -13,17 +13,22 @@ struct EmbeddedClusterTests {
             .appendingPathComponent("sluice-test-embedded-\(UUID().uuidString.prefix(8))")
         let path = name.isEmpty ? root.path : root.appendingPathComponent(name).path
         try FileManager.default.createDirectory(
-            atPath: root.path, withIntermediateDirectories: true,
-            attributes: [.posixPermissions: 0o700])
+            atPath: root.path,
+            withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o700]
+        )
         try FileManager.default.createDirectory(
-            atPath: path, withIntermediateDirectories: true)
+            atPath: path,
+            withIntermediateDirectories: true
+        )
         try Janitor.watch(path, removing: root.path)
         return path
     }
 
     /// Waits for a server to answer and runs `body` with a connection.
     static func eventually<T>(
-        _ uri: String, _ body: (PostgresConnection) throws -> T
+        _ uri: String,
+        _ body: (PostgresConnection) throws -> T
     ) async throws -> T {
         let deadline = ContinuousClock.now + .seconds(60)
         while true {
@@ -36,11 +41,14 @@ struct EmbeddedClusterTests {
         }
     }
 
-    @Test("a first start makes a private, durable cluster; stop ends it; a second start finds the data")
+    @Test(
+        "a first start makes a private, durable cluster; after a stop a second finds the data"
+    )
     func firstStart() async throws {
         let data = try Self.directory()
         let cluster = EmbeddedCluster(
-            EmbeddedClusterConfiguration(dataDirectory: data))
+            EmbeddedClusterConfiguration(dataDirectory: data)
+        )
         let uri = try await cluster.start()
         #expect(cluster.isOwner)
         let connection = try PostgresConnection(uri, applicationName: "test")
@@ -54,10 +62,13 @@ struct EmbeddedClusterTests {
             #expect(actual.text(0, 0) == value, "\(name)")
         }
         let role = try connection.query(
-            "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user")
+            "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+        )
         #expect(role.bool(0, 0) == false && role.bool(0, 1) == true)
         try connection.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
-        let mode = try FileManager.default.attributesOfItem(atPath: data + "/run")[.posixPermissions]
+        let mode = try FileManager.default.attributesOfItem(atPath: data + "/run")[
+            .posixPermissions
+        ]
         #expect((mode as? NSNumber)?.intValue == 0o700)
 
         try await cluster.stop()
@@ -73,7 +84,9 @@ struct EmbeddedClusterTests {
         try await again.stop()
     }
 
-    @Test("a server that outlived its sluice is adopted; a second sluice uses it and leaves it running")
+    @Test(
+        "a server that outlived its sluice is adopted; a second sluice leaves it running"
+    )
     func adoption() async throws {
         let data = try Self.directory()
         var first: EmbeddedCluster? = TestCluster.make(data)
@@ -134,10 +147,14 @@ struct EmbeddedClusterTests {
                 let busy = PostgresClient(uri)
                 async let stuck: Void = busy.run { connection in
                     _ = try? connection.execute(
-                        "SELECT count(*) FROM generate_series(1, 400000000)")
+                        "SELECT count(*) FROM generate_series(1, 400000000)"
+                    )
                 }
                 while try idle.query(
-                    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%400000000)' AND pid <> $1::int",
+                    """
+                    SELECT 1 FROM pg_stat_activity
+                    WHERE query LIKE '%400000000)' AND pid <> $1::int
+                    """,
                     [.int(Int64(idle.backendPID))]
                 ).rowCount == 0 {}
                 let process = try #require(cluster.postmasterProcessID)
@@ -206,7 +223,9 @@ struct EmbeddedClusterTests {
     func halfMade() async throws {
         let data = try Self.directory()
         try FileManager.default.createDirectory(
-            atPath: data + "/postgres.new/base", withIntermediateDirectories: true)
+            atPath: data + "/postgres.new/base",
+            withIntermediateDirectories: true
+        )
         try Data().write(to: URL(fileURLWithPath: data + "/postgres.new/PG_VERSION"))
         let cluster = TestCluster.make(data)
         try await cluster.start()
@@ -218,7 +237,9 @@ struct EmbeddedClusterTests {
     func foreignFiles() async throws {
         let data = try Self.directory()
         try FileManager.default.createDirectory(
-            atPath: data + "/postgres", withIntermediateDirectories: true)
+            atPath: data + "/postgres",
+            withIntermediateDirectories: true
+        )
         try Data("mine".utf8).write(to: URL(fileURLWithPath: data + "/postgres/letter.txt"))
         let error = try #require(await Self.startError(TestCluster.make(data)))
         #expect(error.description.contains("letter.txt"))
@@ -253,7 +274,8 @@ struct EmbeddedClusterTests {
     func notInstalled() async throws {
         let data = try Self.directory()
         let cluster = EmbeddedCluster(
-            EmbeddedClusterConfiguration(dataDirectory: data, binDirectory: "/nonexistent"))
+            EmbeddedClusterConfiguration(dataDirectory: data, binDirectory: "/nonexistent")
+        )
         let error = try #require(await Self.startError(cluster))
         #expect(error.description.contains("PostgreSQL 15 or newer was not found"))
         #expect(error.description.contains("apt-get install postgresql"))
@@ -264,8 +286,12 @@ struct EmbeddedClusterTests {
         let data = try Self.directory()
         let cluster = EmbeddedCluster(
             EmbeddedClusterConfiguration(
-                dataDirectory: data, settings: [("shared_buffers", "nonsense")], isDurable: false,
-                startTimeoutSeconds: 5))
+                dataDirectory: data,
+                settings: [("shared_buffers", "nonsense")],
+                isDurable: false,
+                startTimeoutSeconds: 5
+            )
+        )
         let error = try #require(await Self.startError(cluster))
         #expect(error.description.contains("shared_buffers"))
     }

@@ -77,8 +77,10 @@ struct ImporterTests {
         for count in [9, 31, 99] {
             #expect(
                 throws: ImportError.undecidable(
-                    path: "/in/access.log", knownLines: UInt64(count / 8 * 8),
-                    lines: UInt64(count))
+                    path: "/in/access.log",
+                    knownLines: UInt64(count / 8 * 8),
+                    lines: UInt64(count)
+                )
             ) { try site.run(content(0..<count), pointsMax: 16) }
         }
         #expect(try site.paths() == paths(0..<100))
@@ -136,16 +138,19 @@ struct ImporterTests {
     func badLines() throws {
         let site = try Site()
         let long = String(repeating: "y", count: 300_000)
-        let text = [line(1), "no access log", long, "", line(2), "x \u{0}"]
+        let text =
+            [line(1), "no access log", long, "", line(2), "x \u{0}"]
             .joined(separator: "\r\n") + "\n"
         let outcome = try site.run(Array(text.utf8))
         #expect(outcome.lines == 2 && outcome.badLines == 3)
         let records = try site.records()
         #expect(records.map(\.kind) == [.request, .unparsed, .unparsed, .request, .unparsed])
         #expect(records[1].tags.first?.key == "reason")
-        #expect(records.filter { $0.kind == .unparsed }.map { $0.tags.first?.value } == [
-            "no_time", "too_long", "no_time",
-        ])
+        #expect(
+            records.filter { $0.kind == .unparsed }.map { $0.tags.first?.value } == [
+                "no_time", "too_long", "no_time",
+            ]
+        )
         #expect(records[1].capturedRequest?.data == Array("no access log".utf8))
         #expect(records[2].capturedRequest?.originalLength == UInt64(long.utf8.count + 1))
         #expect(records[2].capturedRequest?.data.count == LineEncoder.rawLineBytesMax)
@@ -237,7 +242,8 @@ struct ImporterTests {
         let site = try Site()
         let log = try #require(try site.run(content(0..<10)).log)
         let entry = try #require(
-            site.memory.paths.first { $0.hasPrefix("/data/imports/") && $0.hasSuffix("\(log)") })
+            site.memory.paths.first { $0.hasPrefix("/data/imports/") && $0.hasSuffix("\(log)") }
+        )
         let bytes = try #require(site.memory.bytes(of: entry))
         for index in [0, 20, 100, 200, bytes.count - 1] {
             var damaged = bytes
@@ -267,7 +273,10 @@ struct ImporterTests {
             let original = content(0..<2_000)
             try site.store(original)
             let directory = try LogDirectory(
-                path: "/data", fileSystem: site.memory, time: site.time)
+                path: "/data",
+                fileSystem: site.memory,
+                time: site.time
+            )
             var isChanged = false
             func run() throws -> ImportOutcome {
                 try Importer(directory: directory).run(
@@ -306,7 +315,9 @@ struct ImporterTests {
         "the log of a real web site gives the published counts",
         .enabled(
             if: FileManager.default.fileExists(atPath: realLog.path),
-            "../shared/data/apache_access.log is not beside this checkout"))
+            "../shared/data/apache_access.log is not beside this checkout"
+        )
+    )
     func realSite() throws {
         let site = try Site()
         let bytes = [UInt8](try Data(contentsOf: Self.realLog))
@@ -323,7 +334,8 @@ struct ImporterTests {
         #expect(
             statuses == [
                 200: 9126, 304: 445, 404: 213, 301: 164, 206: 45, 500: 3, 403: 2, 416: 2,
-            ])
+            ]
+        )
         #expect(methods == ["GET": 9952, "HEAD": 42, "POST": 5, "OPTIONS": 1])
         // Sizes, read in another way: the second word after the request.
         let text = String(decoding: bytes, as: UTF8.self)

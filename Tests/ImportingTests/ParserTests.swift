@@ -33,22 +33,32 @@ struct ParserTests {
     static let good: [Good] = [
         Good(line: request("GET / HTTP/1.1")),
         Good(
-            line: request("GET / HTTP/1.1", #"200 5 "-" "curl/8.5.0""#), agent: "curl/8.5.0",
-            family: "curl"),
+            line: request("GET / HTTP/1.1", #"200 5 "-" "curl/8.5.0""#),
+            agent: "curl/8.5.0",
+            family: "curl"
+        ),
         Good(line: request("GET / HTTP/1.1", #"200 5 "-" "-""#)),
         Good(line: request("GET / HTTP/1.1", #"200 5 "" """#)),
         Good(
             line: request("GET / HTTP/1.1", #"200 5 "-" "an \"agent\" with \\ and \x41""#),
-            agent: #"an "agent" with \ and A"#, family: "Other"),
+            agent: #"an "agent" with \ and A"#,
+            family: "Other"
+        ),
         Good(
-            line: request("GET / HTTP/1.1", #"200 5 "http://e.com/?q=\"x\"" "a""#), agent: "a",
-            family: "Other"),
+            line: request("GET / HTTP/1.1", #"200 5 "http://e.com/?q=\"x\"" "a""#),
+            agent: "a",
+            family: "Other"
+        ),
         Good(
             line: request("GET / HTTP/1.1", #"200 5 "-" "Mozilla/5.0 (compat"#),
-            agent: "Mozilla/5.0 (compat", family: "Other"),
+            agent: "Mozilla/5.0 (compat",
+            family: "Other"
+        ),
         Good(
-            line: request("GET / HTTP/1.1", #"200 5 "-" "a" 0.003 extra"#), agent: "a",
-            family: "Other"),
+            line: request("GET / HTTP/1.1", #"200 5 "-" "a" 0.003 extra"#),
+            agent: "a",
+            family: "Other"
+        ),
         Good(line: request("GET / HTTP/1.1", "200 5 0.003")),
         Good(line: request("GET / HTTP/1.1", "200 -"), size: 0),
         Good(line: request("GET / HTTP/1.1", "200 0"), size: 0),
@@ -64,25 +74,41 @@ struct ParserTests {
         Good(line: request("get / HTTP/1.1"), method: "OTHER"),
         Good(line: request("OPTIONS * HTTP/1.1"), method: "OPTIONS", path: "*"),
         Good(
-            line: request("GET http://u:p@example.com:81/x?y HTTP/1.1"), path: "/x",
-            host: "example.com:81"),
-        Good(line: request("CONNECT example.com:443 HTTP/1.1"), method: "CONNECT", path: "example.com:443"),
+            line: request("GET http://u:p@example.com:81/x?y HTTP/1.1"),
+            path: "/x",
+            host: "example.com:81"
+        ),
+        Good(
+            line: request("CONNECT example.com:443 HTTP/1.1"),
+            method: "CONNECT",
+            path: "example.com:443"
+        ),
         Good(line: request("-", "408 0"), method: "OTHER", path: "", status: 408, size: 0),
         Good(line: request("", "400 226"), method: "OTHER", path: "", status: 400, size: 226),
         Good(
-            line: request(#"\x16\x03\x01"#, "400 226"), method: "OTHER",
-            path: "\u{16}\u{3}\u{1}", status: 400, size: 226),
+            line: request(#"\x16\x03\x01"#, "400 226"),
+            method: "OTHER",
+            path: "\u{16}\u{3}\u{1}",
+            status: 400,
+            size: 226
+        ),
         Good(
-            line: request(#"\xff\xfe"#, "400 0"), method: "OTHER", path: "\u{FFFD}\u{FFFD}",
-            status: 400, size: 0),
+            line: request(#"\xff\xfe"#, "400 0"),
+            method: "OTHER",
+            path: "\u{FFFD}\u{FFFD}",
+            status: 400,
+            size: 0
+        ),
         Good(line: request("GET /caf\u{e9} HTTP/1.1"), path: "/caf\u{e9}"),
         Good(line: request(#"GET /tab\there\q HTTP/1.1"#), path: "/tab\there\\q"),
         Good(
             line: request("GET / HTTP/1.1").replacing("192.0.2.7", with: "2001:db8::17"),
-            client: "2001:db8::17"),
+            client: "2001:db8::17"
+        ),
         Good(
             line: request("GET / HTTP/1.1").replacing("192.0.2.7", with: "host.example.com"),
-            client: "host.example.com"),
+            client: "host.example.com"
+        ),
         Good(line: request("GET / HTTP/1.1").replacing("192.0.2.7", with: "-"), client: ""),
         Good(line: request("GET / HTTP/1.1").replacing("- - [", with: "- frank [")),
         Good(line: request("GET / HTTP/1.1").replacing("- - [", with: "- f r [x] y [")),

@@ -48,12 +48,16 @@ struct Site {
     /// Imports a file.
     @discardableResult
     func run(
-        _ path: String = "/in/access.log", api: String = "web", format: ImportFormat? = nil,
-        isForced: Bool = false, pointsMax: Int? = nil
+        _ path: String = "/in/access.log",
+        api: String = "web",
+        format: ImportFormat? = nil,
+        isForced: Bool = false,
+        pointsMax: Int? = nil
     ) throws -> ImportOutcome {
         let directory = try LogDirectory(path: "/data", fileSystem: fileSystem, time: time)
         return try Importer(directory: directory, pointsMax: pointsMax).run(
-            ImportRequest(path: path, org: "acme", api: api, format: format, isForced: isForced))
+            ImportRequest(path: path, org: "acme", api: api, format: format, isForced: isForced)
+        )
     }
 
     /// Stores and imports a content.

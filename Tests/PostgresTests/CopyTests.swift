@@ -20,11 +20,29 @@ struct CopyTests {
     static let rows: [Row] = [
         Row(a: 0, b: 0, c: 0, d: 0, e: 0, f: "", g: [], h: false, high: 0, low: 0),
         Row(
-            a: .max, b: .max, c: .max, d: .greatestFiniteMagnitude, e: .max, f: "é日🚀\\\"'\n",
-            g: [0, 255, 10], h: true, high: .max, low: .max),
+            a: .max,
+            b: .max,
+            c: .max,
+            d: .greatestFiniteMagnitude,
+            e: .max,
+            f: "é日🚀\\\"'\n",
+            g: [0, 255, 10],
+            h: true,
+            high: .max,
+            low: .max
+        ),
         Row(
-            a: .min, b: .min, c: .min, d: -.infinity, e: -62_000_000_000_000_000, f: "\\N",
-            g: [UInt8](repeating: 7, count: 300_000), h: true, high: 1, low: 2),
+            a: .min,
+            b: .min,
+            c: .min,
+            d: -.infinity,
+            e: -62_000_000_000_000_000,
+            f: "\\N",
+            g: [UInt8](repeating: 7, count: 300_000),
+            h: true,
+            high: 1,
+            low: 2
+        ),
         Row(),
     ]
 
@@ -73,9 +91,15 @@ struct CopyTests {
             ) { (row: inout CopyRow) throws(PostgresError) in
                 try row.skip()
                 var copy = Row(
-                    a: try row.int16(), b: try row.int32(), c: try row.int64(),
-                    d: try row.double(), e: try row.timestamp(), f: try row.text(),
-                    g: try row.bytes(), h: try row.bool())
+                    a: try row.int16(),
+                    b: try row.int32(),
+                    c: try row.int64(),
+                    d: try row.double(),
+                    e: try row.timestamp(),
+                    f: try row.text(),
+                    g: try row.bytes(),
+                    h: try row.bool()
+                )
                 if let uuid = try row.uuid() { (copy.high, copy.low) = uuid }
                 read.append(copy)
             }
@@ -91,7 +115,8 @@ struct CopyTests {
             #expect(
                 try connection.copyIn("COPY t FROM STDIN (FORMAT binary)") {
                     (_: inout CopyWriter) throws(PostgresError) in
-                } == 0)
+                } == 0
+            )
             var count = 0
             try connection.copyOutRows("COPY t TO STDOUT (FORMAT binary)") {
                 (_: inout CopyRow) throws(PostgresError) in count += 1
@@ -217,8 +242,10 @@ struct CopyTests {
         }
         let count = writer.rowCount
         #expect(count == rows)
-        let rate = Double(rows) / (Double(time.components.seconds)
-            + Double(time.components.attoseconds) / 1e18)
+        let rate =
+            Double(rows)
+            / (Double(time.components.seconds)
+                + Double(time.components.attoseconds) / 1e18)
         Attachment.record("\(Int(rate)) rows/s", named: "copy-encode-rate.txt")
     }
 }

@@ -18,7 +18,9 @@ struct PoolAndLeakTests {
     func reconnect() async throws {
         let database = try TestDatabase()
         let client = PostgresClient(
-            database.uri, prepare: { try $0.execute("SET application_name = 'prepared'") })
+            database.uri,
+            prepare: { try $0.execute("SET application_name = 'prepared'") }
+        )
         let probe = Probe()
         let first = try await client.run { $0.backendPID }
         try await PostgresClient(database.superuserURI).run {
@@ -93,7 +95,9 @@ struct PoolAndLeakTests {
         try await TestDatabase.with { uri in
             let pool = PostgresPool(uri, size: 1)
             let (started, signal) = AsyncStream.makeStream(
-                of: Void.self, bufferingPolicy: .bufferingNewest(1))
+                of: Void.self,
+                bufferingPolicy: .bufferingNewest(1)
+            )
             let release = DispatchSemaphore(value: 0)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
@@ -120,7 +124,9 @@ struct PoolAndLeakTests {
             func queries(_ count: Int) throws {
                 for number in 0..<count {
                     let result = try connection.query(
-                        "SELECT $1::text, repeat('x', 2000)", [.text("\(number)")])
+                        "SELECT $1::text, repeat('x', 2000)",
+                        [.text("\(number)")]
+                    )
                     #expect(result.rowCount == 1)
                     _ = try? connection.execute("SELECT no_such_column")
                 }
@@ -129,7 +135,9 @@ struct PoolAndLeakTests {
                 for _ in 0..<count {
                     _ = try PostgresConnection(uri, applicationName: "leak")
                     _ = try? PostgresConnection(
-                        "postgresql:///x?host=/nonexistent", applicationName: "leak")
+                        "postgresql:///x?host=/nonexistent",
+                        applicationName: "leak"
+                    )
                 }
             }
             try queries(1_000)
@@ -138,7 +146,8 @@ struct PoolAndLeakTests {
             try queries(10_000)
             try connections(1_000)
             let growth = Self.residentKilobytes() - before
-            // 10,000 results of 2 kB would be 20 MB; other tests of the process run beside this one.
+            // 10,000 results of 2 kB would be 20 MB; other tests of the process run beside this
+            // one.
             #expect(growth < 64_000, "\(growth) kB")
             Attachment.record("\(growth) kB", named: "leak-growth.txt")
         }

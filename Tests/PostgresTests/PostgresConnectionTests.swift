@@ -15,13 +15,17 @@ struct PostgresConnectionTests {
                 #expect(try connection.query("SELECT $1", [.int(number)]).int(0, 0) == number)
                 #expect(
                     try connection.query("SELECT $1::bigint::numeric", [.int(number)]).int(0, 0)
-                        == number)
+                        == number
+                )
             }
-            for number in [0, -0.0, 1.5, .pi, .infinity, -.infinity, .leastNonzeroMagnitude, 1.7e308] {
+            for number in [
+                0, -0.0, 1.5, .pi, .infinity, -.infinity, .leastNonzeroMagnitude, 1.7e308,
+            ] {
                 #expect(try connection.query("SELECT $1", [.double(number)]).double(0, 0) == number)
             }
             #expect(
-                try #require(connection.query("SELECT $1", [.double(.nan)]).double(0, 0)).isNaN)
+                try #require(connection.query("SELECT $1", [.double(.nan)]).double(0, 0)).isNaN
+            )
             for text in ["", "é", "日本語 🚀", "a'b\"c\\d", "line\nbreak\ttab", "NULL", "{}"] {
                 #expect(try connection.query("SELECT $1::text", [.text(text)]).text(0, 0) == text)
             }
@@ -33,10 +37,13 @@ struct PostgresConnectionTests {
             }
             for time: Int64 in [0, -1, 1_700_000_000_123_456, -2_208_988_800_000_000, .max] {
                 #expect(
-                    try connection.query("SELECT $1", [.timestamp(time)]).timestamp(0, 0) == time)
+                    try connection.query("SELECT $1", [.timestamp(time)]).timestamp(0, 0) == time
+                )
             }
             let uuid = try connection.query(
-                "SELECT $1, $1::text", [.uuid(high: 0x0123_4567_89AB_CDEF, low: .max)])
+                "SELECT $1, $1::text",
+                [.uuid(high: 0x0123_4567_89AB_CDEF, low: .max)]
+            )
             #expect(uuid.uuid(0, 0)?.high == 0x0123_4567_89AB_CDEF)
             #expect(uuid.uuid(0, 0)?.low == .max)
             #expect(uuid.text(0, 0) == "01234567-89ab-cdef-ffff-ffffffffffff")
@@ -52,7 +59,8 @@ struct PostgresConnectionTests {
             let connection = try PostgresConnection(uri, applicationName: "test")
             let result = try connection.query(
                 "SELECT $1::timestamptz::text, '1969-12-31 23:59:59.999999+00'::timestamptz",
-                [.timestamp(1_767_225_600_000_001)])
+                [.timestamp(1_767_225_600_000_001)]
+            )
             #expect(result.text(0, 0) == "2026-01-01 00:00:00.000001+00")
             #expect(result.timestamp(0, 1) == -1)
         }
@@ -69,25 +77,36 @@ struct PostgresConnectionTests {
             for elements in [hostile, [], [nil], [""]] {
                 let result = try connection.query(
                     "SELECT e FROM unnest($1::text[]) WITH ORDINALITY AS t (e, n) ORDER BY n",
-                    [.textArray(elements)])
+                    [.textArray(elements)]
+                )
                 #expect((0..<result.rowCount).map { result.text($0, 0) } == elements)
             }
             let numbers: [Int64] = [0, -1, .max, .min]
             let result = try connection.query(
                 "SELECT n, t, d FROM unnest($1, $2, $3) AS u (n, t, d)",
-                [.intArray(numbers), .timestamps(numbers.map { $0 >> 8 }), .doubleArray([0, 1, 2, 3])])
+                [
+                    .intArray(numbers), .timestamps(numbers.map { $0 >> 8 }),
+                    .doubleArray([0, 1, 2, 3]),
+                ]
+            )
             #expect((0..<4).map { result.int($0, 0) } == numbers)
             #expect((0..<4).map { result.timestamp($0, 1) } == numbers.map { $0 >> 8 })
             #expect((0..<4).map { result.double($0, 2) } == [0, 1, 2, 3])
             #expect(
-                try connection.query("SELECT cardinality($1)", [.intArray([])]).int(0, 0) == 0)
+                try connection.query("SELECT cardinality($1)", [.intArray([])]).int(0, 0) == 0
+            )
             let blobs = try connection.query(
-                "SELECT b FROM unnest($1) AS u (b)", [.bytesArray([[], nil, [0, 255]])])
+                "SELECT b FROM unnest($1) AS u (b)",
+                [.bytesArray([[], nil, [0, 255]])]
+            )
             #expect((0..<3).map { blobs.bytes($0, 0) } == [[], nil, [0, 255]])
             // Untyped, so an array of whatever the statement wants.
             #expect(
                 try connection.query(
-                    "SELECT 7 = ANY ($1)", [.textArray(["6", "7"])]).bool(0, 0) == true)
+                    "SELECT 7 = ANY ($1)",
+                    [.textArray(["6", "7"])]
+                ).bool(0, 0) == true
+            )
         }
     }
 
@@ -95,7 +114,8 @@ struct PostgresConnectionTests {
     func numeric() async throws {
         let cases: [(String, Int64?, Double)] = [
             ("0", 0, 0), ("1", 1, 1), ("-1", -1, -1), ("10000", 10_000, 10_000),
-            ("100000000", 100_000_000, 1e8), ("12345678901234567", 12_345_678_901_234_567, 12_345_678_901_234_568),
+            ("100000000", 100_000_000, 1e8),
+            ("12345678901234567", 12_345_678_901_234_567, 12_345_678_901_234_568),
             ("9223372036854775807", .max, 9.223372036854775807e18),
             ("-9223372036854775808", .min, -9.223372036854775808e18),
             ("0.5", nil, 0.5), ("-123.456", nil, -123.456), ("0.00001", nil, 0.00001),
@@ -114,7 +134,9 @@ struct PostgresConnectionTests {
         }
     }
 
-    @Test("errors keep SQLSTATE, message, detail, hint, constraint and the statement, no parameters")
+    @Test(
+        "errors keep SQLSTATE, message, detail, hint, constraint and the statement, no parameters"
+    )
     func errors() async throws {
         try await TestDatabase.with { uri in
             let connection = try PostgresConnection(uri, applicationName: "test")
@@ -146,7 +168,9 @@ struct PostgresConnectionTests {
                 #expect(nul.sqlState == "22021")
                 #expect(!nul.description.contains("a\0b"))
             }
-            #expect(throws: PostgresError.self) { try connection.execute("SELECT 1\0; DROP TABLE t") }
+            #expect(throws: PostgresError.self) {
+                try connection.execute("SELECT 1\0; DROP TABLE t")
+            }
         }
     }
 
@@ -217,7 +241,9 @@ struct PostgresConnectionTests {
             try connection.transaction { () throws(PostgresError) in
                 try connection.execute("INSERT INTO t VALUES (1)")
                 try other.query(
-                    "SELECT pg_terminate_backend($1::int, 5000)", [.int(Int64(connection.backendPID))])
+                    "SELECT pg_terminate_backend($1::int, 5000)",
+                    [.int(Int64(connection.backendPID))]
+                )
             }
         }
         #expect(error.isConnectionLost && error.isRetriable)
@@ -232,7 +258,9 @@ struct PostgresConnectionTests {
     func statementTimeout() async throws {
         try await TestDatabase.with { uri in
             let connection = try PostgresConnection(
-                uri, options: PostgresConnectionOptions(statementTimeoutMilliseconds: 50))
+                uri,
+                options: PostgresConnectionOptions(statementTimeoutMilliseconds: 50)
+            )
             let error = try #require(throws: PostgresError.self) {
                 try connection.query("SELECT pg_sleep(60)")
             }
@@ -249,7 +277,8 @@ struct PostgresConnectionTests {
                 uri,
                 options: PostgresConnectionOptions(onNotice: { text in
                     seen.withLock { $0.append(text) }
-                }))
+                })
+            )
             try connection.execute("DROP TABLE IF EXISTS missing")
         }
         #expect(seen.withLock { $0 }.count == 1)
@@ -263,7 +292,8 @@ struct PostgresConnectionTests {
             let connection = try PostgresConnection(uri, applicationName: "test")
             var sum: Int64 = 0
             try connection.forEachRow(
-                "SELECT n FROM generate_series(1, $1) n", [.int(10_000)]
+                "SELECT n FROM generate_series(1, $1) n",
+                [.int(10_000)]
             ) { row throws(PostgresError) in sum += row.int(0, 0) ?? 0 }
             #expect(sum == 50_005_000)
             var seen = 0
