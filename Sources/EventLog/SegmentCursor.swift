@@ -64,7 +64,7 @@ struct SegmentCursor {
             return nil
         }
         while position < limit {
-            try fill(FrameHeader.headerBytes, limit: limit)
+            guard try fill(FrameHeader.headerBytes, limit: limit) else { break }
             let start = Int(position - chunkPosition)
             switch FrameHeader.parse(chunk.span.raw, at: start, salt: salt) {
             case .frame(let header):
@@ -72,15 +72,16 @@ struct SegmentCursor {
                 position += UInt64(header.byteCount)
                 return found
             case .incomplete(let bytes):
-                if position + UInt64(bytes) <= limit {
-                    try fill(bytes, limit: limit)
-                    // The file may be shorter than it should be.
-                    if chunk.count - Int(position - chunkPosition) >= bytes { continue }
-                }
+                if position + UInt64(bytes) <= limit, try fill(bytes, limit: limit) { continue }
                 try resynchronise(salt: salt, limit: limit)
             case .invalid:
                 try resynchronise(salt: salt, limit: limit)
             }
+        }
+        if position < limit {
+            // The file is shorter than it should be, or there is no room for another header.
+            damagedBytes += limit - position
+            position = limit
         }
         return nil
     }
@@ -90,29 +91,34 @@ struct SegmentCursor {
         let from = position
         position += 1
         while position < limit {
-            try fill(FrameHeader.headerBytes, limit: limit)
+            guard try fill(FrameHeader.headerBytes, limit: limit) else {
+                position = limit
+                break
+            }
             let start = Int(position - chunkPosition)
-            guard chunk.count > start else { break }
             let candidate = FrameHeader.nextCandidate(chunk.span.raw, from: start, salt: salt)
             position = chunkPosition + UInt64(candidate)
-            let isWhole = chunk.count - candidate >= FrameHeader.headerBytes
-            if isWhole || chunkPosition + UInt64(chunk.count) >= limit { break }
+            if chunk.count - candidate >= FrameHeader.headerBytes { break }
         }
-        if limit < position + UInt64(FrameHeader.headerBytes) { position = limit }
         damagedBytes += position - from
     }
 
-    /// Makes sure that so many bytes from `position` on are there, or all up to the limit.
-    private mutating func fill(_ count: Int, limit: UInt64) throws(EventLogError) {
-        let end = chunkPosition + UInt64(chunk.count)
-        let wanted = min(position + UInt64(count), limit)
-        if position >= chunkPosition && wanted <= end { return }
+    /// Makes sure that so many bytes from `position` on are in the chunk.
+    ///
+    /// - Returns: False when the file ends, or the limit comes, before.
+    private mutating func fill(_ count: Int, limit: UInt64) throws(EventLogError) -> Bool {
+        let wanted = position + UInt64(count)
+        guard wanted <= limit else { return false }
+        if position >= chunkPosition && wanted <= chunkPosition + UInt64(chunk.count) {
+            return true
+        }
         let size = max(count, min(Self.chunkBytes, Int(clamping: limit - position)))
         let from = position
         chunk = try io { () throws(FileIOError) in
-            try file.read(at: from, count: min(size, Int(clamping: limit - from)))
+            try file.read(at: from, count: size)
         }
         chunkPosition = position
+        return chunk.count >= count
     }
 
     /// Closes the file.

@@ -160,6 +160,68 @@ struct DamageTests {
         }
     }
 
+    @Test("a reader of a file that is shorter than its mark says goes on behind the hole")
+    func shorterThanTheMark() throws {
+        for closed in [false, true] {
+            let sample = try Sample(closed: closed)
+            let directory = try makeDirectory(sample.fileSystem)
+            for path in sample.segments {
+                let bytes = try #require(sample.fileSystem.bytes(of: path))
+                for count in stride(from: 0, to: bytes.count, by: 7) {
+                    var cut = Array(bytes.prefix(count))
+                    if count > 4200 { cut[4150] ^= 1 }
+                    sample.fileSystem.setBytes(cut, of: path)
+                    var next: UInt64 = 0
+                    for item in try readAll(directory, sample.id) {
+                        switch item {
+                        case .record(let offset, _):
+                            #expect(offset == next)
+                            next += 1
+                        case .skip(let range, let reason):
+                            #expect(range.lowerBound == next && reason == .damaged)
+                            next = range.upperBound
+                        case .end(let end): #expect(end == sample.end)
+                        }
+                    }
+                    #expect(next == sample.end)
+                }
+                sample.fileSystem.setBytes(bytes, of: path)
+            }
+        }
+    }
+
+    @Test("a hole of many megabytes is crossed without reading it byte by byte")
+    func largeHole() throws {
+        let fileSystem = MemoryFileSystem()
+        let directory = try makeDirectory(fileSystem)
+        var configuration = smallConfiguration(segmentBytes: 64 << 20)
+        configuration.recordBytesMax = 1 << 20
+        let lane = try directory.openLane(0, configuration)
+        for _ in 0..<6 {
+            try lane.append(text: String(repeating: "x", count: 900_000))
+            try lane.write()
+        }
+        try lane.append(text: "behind")
+        try lane.close()
+        let path = "/data/log/\(lane.logID)/00000000000000000000.log"
+        let bytes = try #require(fileSystem.bytes(of: path))
+        var zeroed = bytes
+        zeroed.replaceSubrange(
+            5_000..<5_000_000,
+            with: repeatElement(0, count: 5_000_000 - 5_000)
+        )
+        fileSystem.setBytes(zeroed, of: path)
+        let seen = try readAll(directory, lane.logID)
+        #expect(seen.first == .record(0, "log_start"))
+        #expect(seen.dropFirst().first == .skip(1..<6, .damaged))
+        #expect(seen.suffix(2) == [.record(7, "behind"), .end(8)])
+        fileSystem.setBytes(Array(bytes.prefix(5_000)), of: path)
+        #expect(
+            try readAll(directory, lane.logID)
+                == [.record(0, "log_start"), .skip(1..<8, .damaged), .end(8)]
+        )
+    }
+
     @Test("bytes that look like frames inside a record are never taken for frames")
     func hostilePayload() throws {
         // The bytes of a whole valid segment, inside a record of another one that is damaged.
