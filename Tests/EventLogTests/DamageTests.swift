@@ -213,7 +213,7 @@ struct DamageTests {
         fileSystem.setBytes(zeroed, of: path)
         let seen = try readAll(directory, lane.logID)
         #expect(seen.first == .record(0, "log_start"))
-        #expect(seen.dropFirst().first == .skip(1..<6, .damaged))
+        #expect(seen.dropFirst().first == .skip(1..<7, .damaged))
         #expect(seen.suffix(2) == [.record(7, "behind"), .end(8)])
         fileSystem.setBytes(Array(bytes.prefix(5_000)), of: path)
         #expect(
