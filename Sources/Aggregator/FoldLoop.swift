@@ -50,13 +50,14 @@ final class FoldLoop: Sendable {
         var spare = [FoldOutput(RollupDefinition.builtIn), FoldOutput(RollupDefinition.builtIn)]
         var pending: FoldJob?
         while !stop.isStopping {
-            guard let known = await housekeep(generation) else { break }
-            if known != generation {
-                // What was collected was folded for another generation.
-                if generation != 0 { await transport.run { $0.distrust() } }
+            switch await housekeep(generation) {
+            case .ready: break
+            case .stopping: continue
+            case .startOver(let active):
+                // What was collected was folded for another generation or another database.
                 if let job = pending { spare.append(job.emptied) }
                 pending = nil
-                generation = known
+                generation = active
                 continue
             }
             let output = spare.popLast() ?? FoldOutput(RollupDefinition.builtIn)
@@ -92,21 +93,36 @@ final class FoldLoop: Sendable {
         await writer.run { $0.close() }
     }
 
+    /// What to do after looking after everything but folding.
+    private enum Outlook {
+        /// Go on.
+        case ready
+        /// Everything that is believed of the database was forgotten; fold for this generation.
+        case startOver(generation: Int)
+        /// End.
+        case stopping
+    }
+
     /// Asks the database about new logs and about those left to others, and stores checkpoints.
-    ///
-    /// - Returns: The active generation; nil when the aggregator stops.
-    private func housekeep(_ generation: Int) async -> Int? {
+    private func housekeep(_ generation: Int) async -> Outlook {
+        let isLost = await writer.run { $0.noticesLoss() }
         let due = await transport.run { transport in
             transport.survey()
             transport.storeCheckpoints()
             return transport.dueForExamination
         }
-        guard !due.isEmpty || generation == 0 else { return generation }
-        guard let state = await writer.run({ $0.load(due) }) else { return nil }
-        if generation == 0 || state.generation == generation {
+        guard isLost || !due.isEmpty || generation == 0 else { return .ready }
+        guard let state = await writer.run({ $0.load(due) }) else { return .stopping }
+        if generation == 0 {
             await transport.run { $0.adopt(state, due) }
+            return .startOver(generation: state.generation)
         }
-        return state.generation
+        if state.mustResync || state.generation != generation {
+            await transport.run { $0.distrust() }
+            return .startOver(generation: state.generation)
+        }
+        await transport.run { $0.adopt(state, due) }
+        return .ready
     }
 
     private func collect(_ job: FoldJob) async -> FoldJob {

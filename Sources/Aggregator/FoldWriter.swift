@@ -43,6 +43,8 @@ struct FoldedState: Sendable {
     var generation: Int
     var folded: [LogID: OffsetRanges]
     var ends: [LogID: UInt64]
+    /// Whether the connection was replaced: what is known of other logs may no longer be true.
+    var mustResync = false
 }
 
 /// Writes batches, one after the other, through a connection of its own. Every call blocks.
@@ -66,6 +68,8 @@ final class FoldWriter {
     private let stop: StopSignal
     private var connection: PostgresConnection?
     private var wasConnected = false
+    /// Whether a connection was lost since the database was last asked about logs.
+    private var hasLostConnection = false
     private var dimensions: DimensionCache
     private var backoff: Backoff
     private var random = SystemRandom()
@@ -154,9 +158,12 @@ final class FoldWriter {
     func load(_ logs: [LogID]) -> FoldedState? {
         while !stop.isStopping {
             do throws(FoldFailure) {
-                var ignored = FoldResult(output: FoldOutput([]))
-                let connection = try connect(&ignored)
-                return try load(logs, connection)
+                var result = FoldResult(output: FoldOutput([]))
+                let connection = try connect(&result)
+                var state = try load(logs, connection)
+                state.mustResync = result.mustResync || hasLostConnection
+                hasLostConnection = false
+                return state
             } catch {
                 switch error {
                 case .database(let error), .inDoubt(let error): recover(from: error)
@@ -165,6 +172,14 @@ final class FoldWriter {
             }
         }
         return nil
+    }
+
+    /// Whether the connection was lost while nobody used it; the database may have been restored.
+    func noticesLoss() -> Bool {
+        guard let connection, connection.waitForClose(milliseconds: 0) else { return false }
+        self.connection = nil
+        hasLostConnection = true
+        return true
     }
 
     /// Closes the connection.
@@ -278,7 +293,10 @@ final class FoldWriter {
         connection = nil
         // After a reconnect the database may be another one, restored from a backup.
         dimensions.removeAll()
-        if wasConnected { result.mustResync = true }
+        if wasConnected {
+            result.mustResync = true
+            hasLostConnection = true
+        }
         do throws(PostgresError) {
             let made = try PostgresConnection(
                 configuration.postgres, applicationName: "sluice-aggregator")
