@@ -38,6 +38,9 @@ struct ClusterPaths {
         return "/tmp/sluice-" + String(Self.hash(data), radix: 16)
     }
 
+    /// The lock file that the server keeps beside its socket.
+    var socketLock: String { socketDirectory + "/" + Self.socketName + ".lock" }
+
     /// The connection string of `role` to `database`.
     func uri(role: String, database: String) -> String {
         "postgresql://\(role)@/\(database)?host=\(Self.percentEncoded(socketDirectory))"

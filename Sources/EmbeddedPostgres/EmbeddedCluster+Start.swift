@@ -54,11 +54,7 @@ extension EmbeddedCluster {
                 // Starting, recovering or shutting down: not our child, so there is no event.
                 pause(milliseconds: 50)
             } else if isOwner {
-                if let postmaster,
-                    postmaster.isAnotherProcess(in: paths.cluster) || postmaster.isDefunct
-                {
-                    try? fileSystem.removeFile(paths.cluster + "/postmaster.pid")
-                }
+                removeStaleLocks()
                 try endOrphans()
                 do throws(EmbeddedPostgresError) {
                     try startServer(binaries, server)
@@ -345,6 +341,18 @@ extension EmbeddedCluster {
         return !FileManager.default.fileExists(
             atPath: "\(paths.socketDirectory)/.s.PGSQL.\(ClusterPaths.port)"
         )
+    }
+
+    /// Removes the pid file and the socket's lock file where they name no living server of ours.
+    ///
+    /// No server of ours runs, and the start lock keeps others from starting one meanwhile.
+    private func removeStaleLocks() {
+        for file in [paths.cluster + "/postmaster.pid", paths.socketLock] {
+            guard let holder = Postmaster(lockFile: file),
+                holder.isAnotherProcess(in: paths.cluster) || holder.isDefunct
+            else { continue }
+            try? fileSystem.removeFile(file)
+        }
     }
 
     /// Ends the processes that a killed postmaster left in our cluster.

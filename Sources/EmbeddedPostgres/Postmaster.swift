@@ -10,9 +10,12 @@ struct Postmaster {
     /// Lines: process id, data directory, start time, port, socket directory, listen address,
     /// shared memory key, status (PostgreSQL `utils/pidfile.h`).
     init?(cluster: String) {
-        guard
-            let data = FileManager.default.contents(atPath: cluster + "/postmaster.pid")
-        else { return nil }
+        self.init(lockFile: cluster + "/postmaster.pid")
+    }
+
+    /// Reads the pid file or the lock file of the socket, whose first lines are the same.
+    init?(lockFile: String) {
+        guard let data = FileManager.default.contents(atPath: lockFile) else { return nil }
         let lines = String(decoding: data, as: UTF8.self)
             .split(separator: "\n", omittingEmptySubsequences: false)
         guard let first = lines.first, let number = Int32(first), number > 0 else { return nil }
