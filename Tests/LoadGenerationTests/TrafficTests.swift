@@ -52,7 +52,7 @@ struct TrafficTests {
             for _ in 0..<500 {
                 var encoder = RecordEncoder()
                 synthesizer.encodeNext(into: &encoder)
-                let view = try RecordView.decode(encoder.bytes.span.bytes)
+                let view = try RecordView.decode(encoder.bytes.span.raw)
                 #expect(view.kind == .request)
                 #expect(view.org.count > 0 && view.route.count > 0 && view.keyID.count > 0)
             }
