@@ -189,8 +189,7 @@ package struct GatewayLimits: Sendable {
     /// Longest request line; longer is answered 414.
     package var requestLineBytesMax = 8 << 10
 
-    /// Request line and header fields together; more is answered 431. At most 60 KiB, because
-    /// places in a head are kept in 16 bits.
+    /// Request line and header fields together; more is answered 431.
     package var headBytesMax = 32 << 10
 
     /// Header fields of one head; more is answered 431.
@@ -231,8 +230,8 @@ package struct GatewayTimeouts: Sendable {
     /// Keeping a client connection on which nothing has begun.
     package var idle = Duration.seconds(75)
 
-    /// Between two moments at which a client takes bytes of its response.
-    package var send = Duration.seconds(30)
+    /// Between two moments at which a client that is behind takes a good part of what waits for it.
+    package var send = Duration.seconds(60)
 
     /// Connecting to an upstream, waiting for a free connection included; then 504.
     package var connect = Duration.seconds(3)

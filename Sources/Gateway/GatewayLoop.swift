@@ -62,6 +62,7 @@ final class GatewayLoop {
         self.eventLoop = eventLoop
         self.lane = lane
         self.isStrict = isStrict
+        now = shared.time.monotonicNanoseconds()
         var seed = SystemRandom()
         identifiers = IdentifierGenerator(seededBy: &seed)
         // Pools belong to addresses: APIs with the same upstream share its connections.
@@ -83,8 +84,12 @@ final class GatewayLoop {
         }
     }
 
-    /// The monotonic clock, nanoseconds.
-    var now: UInt64 { shared.time.monotonicNanoseconds() }
+    /// The monotonic clock, nanoseconds, as of the event that is being handled.
+    private(set) var now: UInt64 = 0
+
+    /// Reads the clock; called at the beginning of every event, so that handling one costs one
+    /// reading.
+    func readClock() { now = shared.time.monotonicNanoseconds() }
 
     /// The current `Date` value.
     var dateText: [UInt8] {
@@ -150,6 +155,7 @@ final class GatewayLoop {
     /// Writes the batch of this tick and releases the responses that waited for it.
     private func flush() {
         isFlushScheduled = false
+        readClock()
         let started = now
         var hasFailed = false
         do throws(EventLogError) {
@@ -162,6 +168,7 @@ final class GatewayLoop {
                 metadata: ["error": "\(error)"]
             )
         }
+        readClock()
         shared.metrics.logWrite.record(microseconds: Int64((now - started) / 1_000))
         swap(&unwritten, &spare)
         if hasFailed {
@@ -183,6 +190,7 @@ final class GatewayLoop {
     /// Mode strict: releases the responses whose records a sync has covered.
     private func becameDurable(_ next: Offset) {
         guard let first = unsynced.first, first.offset < next else { return }
+        readClock()
         let count = unsynced.firstIndex { $0.offset >= next } ?? unsynced.count
         let released = Array(unsynced[..<count])
         unsynced.removeFirst(count)
@@ -240,6 +248,7 @@ final class GatewayLoop {
 
     /// Looks for connections whose time is up.
     func checkDeadlines() {
+        readClock()
         let now = now
         // A connection that is closed takes itself out of the list by moving the last one into its
         // place; going backwards, that one has been looked at already.
@@ -258,6 +267,7 @@ final class GatewayLoop {
 
     /// Closes idle connections and calls back when the others have finished their requests.
     func drain(_ whenEmpty: @escaping () -> Void) {
+        readClock()
         guard !clients.isEmpty else {
             whenEmpty()
             return
@@ -268,6 +278,7 @@ final class GatewayLoop {
 
     /// Ends the requests that are still in flight.
     func abandon() {
+        readClock()
         for client in Array(clients) { client.abandon() }
     }
 

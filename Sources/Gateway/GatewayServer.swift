@@ -162,6 +162,7 @@ package final class GatewayServer: Service {
         shared.beginDraining()
         try? await listener.close().get()
         let limit = TimeAmount(shared.configuration.timeouts.drain)
+        var drained: [EventLoopFuture<Void>] = []
         for bound in loops {
             let promise = bound.eventLoop.makePromise(of: Void.self)
             bound.eventLoop.execute {
@@ -173,8 +174,9 @@ package final class GatewayServer: Service {
                     promise.succeed()
                 }
             }
-            try? await promise.futureResult.get()
+            drained.append(promise.futureResult)
         }
+        for future in drained { try? await future.get() }
     }
 
     private func close(_ loops: [NIOLoopBound<GatewayLoop>]) async throws {

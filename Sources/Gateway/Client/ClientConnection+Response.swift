@@ -11,8 +11,7 @@ extension ClientConnection {
         noteFirstByte()
         guard head.minorVersion == 1 else { return }
         let span = buffer.readableBytesUInt8Span
-        writeStatusLine(parser.head, span)
-        writeForwardedFields(parser, span)
+        writeStatusLineAndFields(parser, span)
         outbound.writeStaticString("\r\n")
     }
 
@@ -35,8 +34,7 @@ extension ClientConnection {
         ending = keepsAlive && responseFraming != .untilClose ? .keep : .close
 
         let span = buffer.readableBytesUInt8Span
-        writeStatusLine(response, span)
-        writeForwardedFields(parser, span)
+        writeStatusLineAndFields(parser, span)
         if responseFraming == .chunked {
             outbound.writeStaticString("Transfer-Encoding: chunked\r\n")
         }
@@ -51,21 +49,23 @@ extension ClientConnection {
         deadline = now + loop.shared.timeouts.betweenBytes
     }
 
-    private func writeStatusLine(_ response: ResponseHead, _ span: Span<UInt8>) {
-        outbound.writeStaticString("HTTP/1.1 ")
-        outbound.writeDecimal(response.status)
-        outbound.writeStaticString(" ")
-        outbound.writePlace(response.reason, of: span)
-        outbound.writeStaticString("\r\n")
-    }
-
-    /// Copies the field lines that stay, neighbouring ones at once.
-    private func writeForwardedFields(_ parser: ResponseParser, _ span: Span<UInt8>) {
+    /// Writes the status line, and copies the field lines that stay, neighbouring ones at once.
+    private func writeStatusLineAndFields(_ parser: ResponseParser, _ span: Span<UInt8>) {
         let status = parser.head.status
         let hasLength = status >= 200 && status != 204
         var hasDate = false
         var runStart = 0
         var runEnd = 0
+        if parser.head.minorVersion == 1, !parser.head.reason.isEmpty {
+            // The line is what we would write: the first run begins with it.
+            runEnd = Int(parser.head.reason.end) + 2
+        } else {
+            outbound.writeStaticString("HTTP/1.1 ")
+            outbound.writeDecimal(status)
+            outbound.writeStaticString(" ")
+            outbound.writePlace(parser.head.reason, of: span)
+            outbound.writeStaticString("\r\n")
+        }
         for field in parser.fields {
             switch field.known {
             case .date: hasDate = true
@@ -116,8 +116,10 @@ extension ClientConnection {
     /// Whether the rest of the request is worth reading only to get to the next one.
     private var canReadRestOfBody: Bool {
         if isRequestComplete { return true }
-        guard !head.expectsContinue, case .length = head.framing else { return upstream != nil }
-        return bodyRemaining <= UInt64(loop.shared.limits.bufferedBytesMax) || upstream != nil
+        if head.expectsContinue { return false }
+        if upstream != nil { return true }
+        guard case .length = head.framing else { return false }
+        return bodyRemaining <= UInt64(loop.shared.limits.bufferedBytesMax)
     }
 
     /// Forwards a piece of the body.
@@ -152,6 +154,10 @@ extension ClientConnection {
     func responseEnded(trailers: TrailerSection?) {
         upstream = nil
         exchange.upstreamEndedAt = loop.now
+        if !isRequestComplete {
+            // The upstream has answered without waiting for the whole request.
+            if canReadRestOfBody { isDiscardingBody = true } else { ending = .close }
+        }
         if responseFraming == .chunked {
             outbound.writeStaticString("0\r\n")
             trailers?.write(into: &outbound)

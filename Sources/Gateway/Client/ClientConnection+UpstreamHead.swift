@@ -14,9 +14,7 @@ extension ClientConnection {
         out.writePlace(head.method, of: span)
         out.writeStaticString(" ")
         writeTarget(&out, span, strip: api?.stripCount ?? 0)
-        out.writeStaticString(" HTTP/1.1\r\nHost: ")
-        if let pool = exchange.pool { out.writeBytes(pool.addressText) }
-        out.writeStaticString("\r\n")
+        if let pool = exchange.pool { out.writeBytes(pool.hostLine) }
 
         let connectionFields = head.hasConnectionOptions
         var runStart = 0
@@ -71,26 +69,27 @@ extension ClientConnection {
 
     /// Writes the fields that the gateway answers for, and the end of the head.
     private func writeOwnFields(_ out: inout ByteBuffer, _ span: Span<UInt8>) {
-        out.writeStaticString("X-Forwarded-For: ")
-        if isPeerTrusted, head.forwardedForCount > 0 {
+        if head.forwardedForCount > 0 || !head.forwardedProto.isEmpty, isPeerTrusted {
+            out.writeStaticString("X-Forwarded-For: ")
             for field in parser.fields where field.known == .forwardedFor {
                 out.writePlace(field.value, of: span)
                 out.writeStaticString(", ")
             }
-        }
-        out.writeBytes(peerText)
-        out.writeStaticString("\r\nX-Forwarded-Proto: ")
-        out.writeStaticString(isForwardedSecure(span) ? "https" : "http")
-        if !head.authority.isEmpty {
+            out.writeBytes(peerText)
+            out.writeStaticString("\r\nX-Forwarded-Proto: ")
+            out.writeStaticString(isForwardedSecure(span) ? "https" : "http")
             out.writeStaticString("\r\nX-Forwarded-Host: ")
-            out.writePlace(head.authority, of: span)
+        } else {
+            out.writeBytes(forwardedLines)
         }
+        // Without a host, which HTTP/1.0 allows, the value is empty.
+        if !head.authority.isEmpty { out.writePlace(head.authority, of: span) }
         if exchange.hasOwnTrace {
             out.writeStaticString("\r\ntraceparent: 00-")
-            out.writeHexadecimal(exchange.traceID.high, digits: 16)
-            out.writeHexadecimal(exchange.traceID.low, digits: 16)
+            out.writeSixteenDigits(exchange.traceID.high)
+            out.writeSixteenDigits(exchange.traceID.low)
             out.writeStaticString("-")
-            out.writeHexadecimal(exchange.requestID.high | 1, digits: 16)
+            out.writeSixteenDigits(exchange.requestID.high | 1)
             // Flags: not sampled; whether to sample is for tracers to decide.
             out.writeStaticString("-00")
         }

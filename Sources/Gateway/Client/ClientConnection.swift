@@ -61,6 +61,9 @@ final class ClientConnection: ChannelDuplexHandler {
     let peer: NetworkAddress?
     /// The same as text.
     let peerText: [UInt8]
+    /// The forwarding fields of requests that say nothing about forwarding themselves, up to the
+    /// value of `X-Forwarded-Host`.
+    let forwardedLines: [UInt8]
     /// The channel.
     let channel: any Channel
 
@@ -123,6 +126,9 @@ final class ClientConnection: ChannelDuplexHandler {
         let text = channel.remoteAddress?.ipAddress ?? ""
         peer = NetworkAddress(text.utf8.span)
         peerText = peer.map { NetworkAddress.text($0.bytes) } ?? []
+        forwardedLines =
+            Array("X-Forwarded-For: ".utf8) + peerText
+            + Array("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ".utf8)
     }
 
     /// The present head.
@@ -133,6 +139,7 @@ final class ClientConnection: ChannelDuplexHandler {
     /// Joins the loop's list.
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        loop.readClock()
         loop.add(self)
         deadline = loop.now + loop.shared.timeouts.idle
     }
@@ -146,6 +153,7 @@ final class ClientConnection: ChannelDuplexHandler {
     /// Takes in what has come.
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var buffer = unwrapInboundIn(data)
+        loop.readClock()
         switch phase {
         case .idle, .head:
             inbound.writeBuffer(&buffer)
@@ -217,6 +225,7 @@ final class ClientConnection: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard let event = event as? ChannelEvent, event == .inputClosed else { return }
         isInputClosed = true
+        loop.readClock()
         switch phase {
         case .idle, .settling, .lingering: close()
         case .head, .exchange: clientIsGone()
@@ -232,6 +241,7 @@ final class ClientConnection: ChannelDuplexHandler {
 
     /// Records the request that was under way.
     func channelInactive(context: ChannelHandlerContext) {
+        loop.readClock()
         clientIsGone()
         phase = .closed
         deadline = .max
@@ -253,6 +263,7 @@ final class ClientConnection: ChannelDuplexHandler {
 
     /// Resumes what waited for the client to take more.
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        loop.readClock()
         guard context.channel.isWritable else {
             upstream?.pauseReading(true)
             if phase == .exchange { deadline = loop.now + loop.shared.timeouts.send }
@@ -331,7 +342,10 @@ final class ClientConnection: ChannelDuplexHandler {
     /// Goes on to the next request once the present one has been read to its end.
     private func settle() {
         guard phase == .settling else { return }
-        if !isRequestComplete { takeInboundBody() }
+        if !isRequestComplete {
+            deadline = loop.now + loop.shared.timeouts.request
+            takeInboundBody()
+        }
         guard isRequestComplete, phase == .settling else { return }
         prepareForNext()
         if inbound.readableBytes > 0 {

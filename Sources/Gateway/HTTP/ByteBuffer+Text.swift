@@ -26,22 +26,33 @@ extension ByteBuffer {
     package mutating func writeHexadecimal(_ value: Int) {
         let bits = UInt64(value)
         let digits = max(1, (64 - bits.leadingZeroBitCount + 3) / 4)
-        writeHexadecimal(bits, digits: digits)
+        if digits > 8 {
+            writeLowBytes(Self.hexadecimal(bits >> 32) >> UInt64((16 - digits) * 8), digits - 8)
+            writeLowBytes(Self.hexadecimal(bits & 0xFFFF_FFFF), 8)
+        } else {
+            writeLowBytes(Self.hexadecimal(bits) >> UInt64((8 - digits) * 8), digits)
+        }
     }
 
-    /// Appends so many hexadecimal digits of a number.
-    package mutating func writeHexadecimal(_ value: UInt64, digits: Int) {
-        var left = digits
-        while left > 0 {
-            let taken = min(left, 8)
-            var word: UInt64 = 0
-            for step in 0..<taken {
-                let digit = UInt64(value >> UInt64((left - taken + step) * 4) & 15)
-                word = word << 8 | (digit < 10 ? 0x30 + digit : 0x57 + digit)
-            }
-            writeLowBytes(word, taken)
-            left -= taken
-        }
+    /// Appends all sixteen hexadecimal digits of a number.
+    package mutating func writeSixteenDigits(_ value: UInt64) {
+        writeMultipleIntegers(
+            Self.hexadecimal(value >> 32),
+            Self.hexadecimal(value & 0xFFFF_FFFF),
+            endianness: .little
+        )
+    }
+
+    /// The eight hexadecimal digits of a 32-bit number, the first in the lowest byte.
+    private static func hexadecimal(_ value: UInt64) -> UInt64 {
+        // Spreads the nibbles over bytes, then adds "0", and the way from "9" to "a" where needed.
+        var word = value
+        word = (word | word << 16) & 0x0000_FFFF_0000_FFFF
+        word = (word | word << 8) & 0x00FF_00FF_00FF_00FF
+        word = (word | word << 4) & 0x0F0F_0F0F_0F0F_0F0F
+        let isLetter = (word + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        // At most 0x0F + 0x30 + 0x27 in each byte: nothing carries over.
+        return (word + 0x3030_3030_3030_3030 + isLetter * 0x27).byteSwapped
     }
 
     /// Appends the lowest bytes of a word, lowest first.

@@ -190,6 +190,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
 
     /// Ends the exchange that was under way.
     func channelInactive(context: ChannelHandlerContext) {
+        pool.loop.readClock()
         let ended = stage
         stage = .closed
         let client = client
@@ -212,6 +213,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
             close()
             return
         }
+        pool.loop.readClock()
         hasResponse = true
         if inbound.readableBytes > 0 {
             inbound.writeBuffer(&buffer)

@@ -42,6 +42,8 @@ final class UpstreamPool {
     let address: UpstreamAddress
     /// The same as text, in bytes as recorded and as sent in `Host`.
     let addressText: [UInt8]
+    /// What stands between a request's target and its other fields.
+    let hostLine: [UInt8]
     /// The loop.
     unowned let loop: GatewayLoop
     /// Until when new requests go elsewhere, if there is elsewhere; monotonic nanoseconds.
@@ -60,6 +62,7 @@ final class UpstreamPool {
         self.address = address
         self.loop = loop
         addressText = Array(address.description.utf8)
+        hostLine = Array(" HTTP/1.1\r\nHost: \(address)\r\n".utf8)
         // Names are resolved at each connection, so that changes of address are followed.
         socketAddress = try? SocketAddress(ipAddress: address.host, port: address.port)
     }
@@ -131,6 +134,7 @@ final class UpstreamPool {
         }
         future.whenComplete { result in
             let pool = bound.value
+            pool.loop.readClock()
             switch result {
             case .success(let channel): pool.connected(channel)
             case .failure(let error): pool.failedToConnect(error)
