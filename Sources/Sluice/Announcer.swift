@@ -29,7 +29,7 @@ final class Announcer: Sendable {
         file = try registry.register(process)
         state = Mutex(State(process: process))
         if roles == .aggregator {
-            Terminal.output("aggregator runs on \(data.path)\n")
+            Terminal.announce("aggregator runs on \(data.path)\n")
         }
     }
 
@@ -70,7 +70,7 @@ final class Announcer: Sendable {
         } catch {
             Terminal.error("could not write \(data.path)/endpoints.json: \(error)")
         }
-        Terminal.output(text(ready))
+        Terminal.announce(text(ready))
     }
 
     private func text(_ state: State) -> String {

@@ -60,6 +60,7 @@ struct ServerProcess {
 
     /// Runs until a signal asks to stop, then stops cleanly.
     func run() async throws {
+        Terminal.survivesClosedPipes()
         try data.create()
         let gatewayLock = roles.contains(.gateway) ? try data.lockForGateway() : nil
         defer { gatewayLock?.close() }

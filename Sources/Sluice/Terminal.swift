@@ -30,6 +30,17 @@ enum Terminal {
         }
     }
 
+    /// Writes to standard output as it is; a server goes on when nobody reads.
+    static func announce(_ text: String) {
+        try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+    }
+
+    /// Makes writing to a pipe that nobody reads an error instead of the end of the process, for
+    /// servers: they must stop cleanly even when the reader of their log has gone first.
+    static func survivesClosedPipes() {
+        signal(SIGPIPE, SIG_IGN)
+    }
+
     /// Writes a table to standard output.
     static func show(_ table: Table, _ format: OutputFormat) {
         output(table.text(format, inBold: bold))
