@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
+from harness import checks  # noqa: E402
 from harness.isolation import run_isolated  # noqa: E402
 from harness.registry import TESTS, Test  # noqa: E402
 
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="PATTERN", help="tests whose name contains it or matches it")
     parser.add_argument("--binary", default=".build/release/sluice", help="the program under test")
     parser.add_argument("--seed", type=int, help="start of every random choice")
+    parser.add_argument("--patience", type=float, default=1.0, help="multiplies time limits on a busy machine")
     parser.add_argument("--list", action="store_true", help="name the tests and stop")
     parser.add_argument("--keep", action="store_true", help="keep the directories of failed tests")
     return parser.parse_args()
@@ -48,6 +50,7 @@ def is_selected(test: Test, pattern: str | None) -> bool:
 def main() -> int:
     """Runs what is selected and sums up."""
     options = arguments()
+    checks.patience = options.patience
     for path in sorted(HERE.glob("test_*.py")):
         importlib.import_module(path.stem)
     tests = [test for test in TESTS if is_selected(test, options.only)]

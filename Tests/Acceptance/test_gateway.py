@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections import Counter
 from typing import Any
 
@@ -295,18 +294,18 @@ def slow_reader(context: Context) -> None:
     upstream, up = start(context, timeouts={"upstream": "20s"})
     before = resident_bytes(up.process.pid)
     clients = []
-    size = 4_000_000
-    for number in range(context.pick(quick=20, full=40)):
+    size = len(BODY)
+    for number in range(context.pick(quick=12, full=24)):
         client = Client(up.gateway_port)
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.send(request("GET", f"/open/items/slow-{number}?n={size}"))
         clients.append(client)
     until(lambda: len(upstream.targets()) == len(clients), "all requests at the upstream")
     # A request beside them is not delayed: the loop is free.
     equal(exchange(up.gateway_port, request("GET", "/open/items/quick")).status, 200, "a request beside slow readers")
+    # The kernel's own buffers are not the process's; what the gateway holds is.
     grown = resident_bytes(up.process.pid) - before
     check(
-        grown < size * len(clients) / 3,
+        grown < size * len(clients) / 4,
         f"memory grew by {grown >> 20} MiB for {len(clients)} responses of {size >> 20} MiB that nobody read")
     for client in clients:
         response = client.read()

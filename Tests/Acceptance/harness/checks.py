@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
+# Multiplies every time limit; `run.py --patience` sets it.
+patience = 1.0
+
+
 class Failure(AssertionError):
     """A test found the product wrong."""
 
@@ -72,7 +76,7 @@ def until(
 
     The condition may raise `Failure`: the last one is shown when time is up.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * patience
     last: Failure | None = None
     while True:
         try:
@@ -96,7 +100,7 @@ def settles(
     interval: float = 0.1,
 ) -> None:
     """Polls until the measure equals what is expected; at the deadline fails with both."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * patience
     while True:
         actual = measure()
         if actual == expected:

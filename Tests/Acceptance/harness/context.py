@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from harness import checks
 from harness.checks import Failure, check
 from harness.process import Process
 
@@ -114,7 +115,7 @@ class Context:
         shown = " ".join(["sluice", *map(str, arguments)])
         try:
             result = subprocess.run(
-                command, input=stdin, capture_output=True, timeout=seconds,
+                command, input=stdin, capture_output=True, timeout=seconds * checks.patience,
                 cwd=cwd or self.directory, env=self.environment(environment), check=False)
         except subprocess.TimeoutExpired as error:
             raise Failure(

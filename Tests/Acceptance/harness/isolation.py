@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from harness import checks
 from harness.checks import Failure, Skip
 from harness.context import Context
 from harness.registry import Test
@@ -51,13 +52,14 @@ def run_isolated(
     child.start()
     sender.close()
     verdict, detail = "failed", ""
-    if receiver.poll(test.seconds):
+    limit = test.seconds * checks.patience
+    if receiver.poll(limit):
         try:
             verdict, detail = receiver.recv()
         except EOFError:
             detail = "the test's process ended without a verdict"
     else:
-        detail = f"not finished within {test.seconds:g} s"
+        detail = f"not finished within {limit:g} s"
     child.join(20)
     if child.is_alive():
         _end_descendants(child.pid)

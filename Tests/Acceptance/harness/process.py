@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from harness import checks
 from harness.checks import Failure, until
 
 
@@ -59,7 +60,7 @@ class Process:
     def wait(self, seconds: float) -> int:
         """Waits for its end and returns the exit code."""
         try:
-            return self._child.wait(seconds)
+            return self._child.wait(seconds * checks.patience)
         except subprocess.TimeoutExpired:
             raise Failure(
                 f"`{' '.join(['sluice', *self.command[1:]])}` still runs after {seconds:g} s") from None

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs
 
 from harness.checks import Failure, until
 
-BODY = bytes(range(32, 127)) * 45_000  # 4 MiB
+BODY = bytes(range(32, 127)) * 90_000  # 8 MiB
 
 
 class _State:
