@@ -5,7 +5,7 @@
 package struct Counts: Hashable, Sendable, BitwiseCopyable {
     /// Requests.
     package var requests: Int64 = 0
-    /// Requests with a status of 400 to 499.
+    /// Requests with a status of 400 to 499 that the client did not break off.
     package var clientErrors: Int64 = 0
     /// Errors that are not client errors.
     package var serverErrors: Int64 = 0

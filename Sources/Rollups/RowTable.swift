@@ -28,11 +28,13 @@ struct Sample {
     init(_ record: RecordView, _ octets: Span<UInt8>) {
         time = record.completedAt
         let status = Self.status(of: record)
-        let isClientError = status >= 400 && status < 500
-        let isError = status >= 400 || record.outcome.isServerFault
+        // A request that its client broke off is no error, whatever its status says.
+        let isAborted = record.outcome == .clientAborted
+        let isError = !isAborted && (status >= 400 || record.outcome.isServerFault)
+        let isClientError = isError && status >= 400 && status < 500
         clientErrors = isClientError ? 1 : 0
         serverErrors = isError && !isClientError ? 1 : 0
-        aborted = record.outcome == .clientAborted ? 1 : 0
+        aborted = isAborted ? 1 : 0
         bytesIn = Int64(clamping: record.requestBytes)
         bytesOut = Int64(clamping: record.responseBytes)
         latency = record.durationUS.map { Int64(clamping: $0) } ?? -1

@@ -83,7 +83,7 @@ struct RecordModel {
     /// The metric over `records`, computed from the records themselves.
     static func metric(_ metric: Metric, _ records: [RequestRecord]) -> Double? {
         func isError(_ record: RequestRecord) -> Bool {
-            (record.status ?? 0) >= 400
+            record.outcome != .clientAborted && (record.status ?? 0) >= 400
                 || [.upstreamError, .upstreamTimeout, .upstreamUnreachable, .gatewayError]
                     .contains(record.outcome)
         }

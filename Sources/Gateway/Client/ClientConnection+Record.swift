@@ -48,11 +48,11 @@ extension ClientConnection {
         if let api = exchange.api {
             putText(&encoder, .org, api.org)
             putText(&encoder, .api, api.id)
-            if let route = exchange.route {
-                encoder.put(.route, api.routeName(route))
-            } else {
-                encoder.put(.route, Route.unmatched)
-            }
+        }
+        if let api = exchange.api, let route = exchange.route {
+            encoder.put(.route, api.routeName(route))
+        } else {
+            encoder.put(.route, Route.unmatched)
         }
         if !head.method.isEmpty { encoder.put(.method, head.knownMethod.name) }
         if exchange.status != 0 { encoder.put(.status, UInt64(exchange.status)) }

@@ -35,6 +35,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 600 else text[:600] + f"… ({len(text)} characters)"
 
 
+def _difference(left: dict, right: dict) -> tuple[dict, dict]:
+    """What differs between two dictionaries, inner ones included."""
+    first, second = {}, {}
+    for key in [*left, *(key for key in right if key not in left)]:
+        one, other = left.get(key, "absent"), right.get(key, "absent")
+        if isinstance(one, dict) and isinstance(other, dict):
+            one, other = _difference(one, other)
+        if one != other:
+            first[key], second[key] = one, other
+    return first, second
+
+
 def equal(actual: Any, expected: Any, what: str) -> None:
     """Fails unless both are equal; for dictionaries and lists it names the differences."""
     if actual == expected:
@@ -43,10 +55,12 @@ def equal(actual: Any, expected: Any, what: str) -> None:
         lines = []
         for key in sorted(set(actual) | set(expected), key=repr):
             left, right = actual.get(key, "absent"), expected.get(key, "absent")
+            if isinstance(left, dict) and isinstance(right, dict):
+                left, right = _difference(left, right)
             if left != right:
                 lines.append(f"  {key!r}: got {_short(left)}, expected {_short(right)}")
-        shown = "\n".join(lines[:20])
-        more = f"\n  … and {len(lines) - 20} more" if len(lines) > 20 else ""
+        shown = "\n".join(lines[:10])
+        more = f"\n  … and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise Failure(f"{what}: {len(lines)} entries differ\n{shown}{more}")
     if isinstance(actual, list) and isinstance(expected, list):
         lines = [f"  {len(actual)} elements, expected {len(expected)}"]

@@ -104,12 +104,12 @@ struct RollupModel {
             ]
         }
         func isError(_ request: SampleRequest) -> Bool {
-            (request.status ?? 0) >= 400
+            request.outcome != .clientAborted && (request.status ?? 0) >= 400
                 || [.upstreamError, .upstreamTimeout, .upstreamUnreachable, .gatewayError]
                     .contains(request.outcome)
         }
         func isClientError(_ request: SampleRequest) -> Bool {
-            (400..<500).contains(request.status ?? 0)
+            isError(request) && (400..<500).contains(request.status ?? 0)
         }
         let latencies = requests.compactMap(\.duration)
         let upstreams = requests.compactMap(\.upstream)
