@@ -23,10 +23,17 @@ listening=$(grep --max-count=1 '^listening ' < <(tail --follow --lines=+1 --pid=
 gateway=$(sed --regexp-extended 's/.*gateway=([^ ]+).*/\1/' <<<"$listening")
 serve=$(sed --regexp-extended 's/.*serve=([^ ]+).*/\1/' <<<"$listening")
 
+query=("$sluice" query --url "http://$serve" --token "$(cat "$data/admin.token")" --granularity total)
+started=$(date --utc +%Y-%m-%dT%H:%M:%SZ)
 log "sending 4,000 seeded requests through the gateway"
 "$sluice" load --url "http://$gateway" --rate 1000 --duration 4s --seed 7 --profile demo
-"$sluice" query --url "http://$serve" --token "$(cat "$data/admin.token")" --from -15m --granularity total \
-    --group-by api,route --metrics requests,errors,latency_p50,latency_p99
+# The aggregator folds several times a second; the table waits until it holds everything that was sent.
+for _ in {1..100}; do
+    counted=$("${query[@]}" --from "$started" --metrics requests --format csv | grep --extended-regexp '^[0-9]+' || echo 0)
+    [ "${counted//[^0-9]/}" -ge 4000 ] && break
+    sleep 0.1
+done
+"${query[@]}" --from -15m --group-by api,route --metrics requests,errors,latency_p50,latency_p99
 
 cat <<TEXT
 
@@ -37,4 +44,6 @@ Sluice is serving. Next:
   the raw log          $sluice log ls $data
   stop                 Ctrl-C
 TEXT
+# A signal interrupts the first wait; the second lets the server finish and gives its exit code.
+wait "$server" || true
 wait "$server"
