@@ -136,7 +136,7 @@ struct EmbeddedClusterTests {
         let uri = try await cluster.start()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await cluster.run() }
-            for round in 1...3 {
+            for round in 1...2 {
                 let idle = try await Self.eventually(uri) { $0 }
                 try idle.execute("CREATE TABLE IF NOT EXISTS t (id int)")
                 try idle.query("INSERT INTO t VALUES ($1::int)", [.int(Int64(round))])
