@@ -126,7 +126,9 @@ struct PoolAndLeakTests {
             func queries(_ count: Int) throws {
                 for number in 0..<count {
                     let result = try connection.query(
-                        "SELECT $1::text, repeat('x', 2000)", [.text("\(number)")])
+                        "SELECT $1::text, repeat('x', 2000)",
+                        [.text("\(number)")]
+                    )
                     #expect(result.rowCount == 1)
                     if number % 10 == 0 { _ = try? connection.execute("SELECT no_such_column") }
                 }
@@ -135,7 +137,9 @@ struct PoolAndLeakTests {
                 for _ in 0..<count {
                     _ = try PostgresConnection(uri, applicationName: "leak")
                     _ = try? PostgresConnection(
-                        "postgresql:///x?host=/nonexistent", applicationName: "leak")
+                        "postgresql:///x?host=/nonexistent",
+                        applicationName: "leak"
+                    )
                 }
             }
             try queries(1_000)
