@@ -45,7 +45,7 @@ struct TidyTests {
         ("fatalError(", "precondition for programmer errors, a typed error otherwise", []),
         ("nonisolated(unsafe)", "Mutex or Atomic", []),
         ("Task.detached", "a task group or a Service", []),
-        ("Task {", "a task group or a Service", []),
+        (" Task {", "a task group or a Service", []),
         ("Thread.sleep", "wait for the event itself", []),
         ("usleep(", "wait for the event itself", []),
         ("FIXME", "an issue", []),
