@@ -298,11 +298,23 @@ final class ClientConnection: ChannelDuplexHandler {
     /// Hands everything that may go out to the socket; the withheld end stays.
     func flush() {
         guard phase == .exchange else { return }
-        if !isAwaitingWritability { writeOutbound() }
-        if hasUnflushed {
+        if !isAwaitingWritability, outbound.readableBytes > 0 {
+            exchange.responseBytes += outbound.readableBytes
+            flushOutbound()
+        } else if hasUnflushed {
             hasUnflushed = false
             context?.flush()
         }
+    }
+
+    /// Hands the bytes in `outbound` to the socket.
+    ///
+    /// The buffer is cleared last: as a rule the socket has taken everything by then, the channel
+    /// has let go of the buffer, and its memory can be used again.
+    private func flushOutbound() {
+        hasUnflushed = false
+        context?.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
+        outbound.clear()
     }
 
     /// Lets the withheld end go: its record has been written.
@@ -312,13 +324,10 @@ final class ClientConnection: ChannelDuplexHandler {
         case .reset:
             reset()
         case .keep, .close:
+            // These bytes are in the record already.
             if outbound.readableBytes > 0 {
-                // These bytes are in the record already.
-                context?.write(wrapOutboundOut(outbound), promise: nil)
-                outbound.clear()
-                hasUnflushed = true
-            }
-            if hasUnflushed {
+                flushOutbound()
+            } else if hasUnflushed {
                 hasUnflushed = false
                 context?.flush()
             }

@@ -117,9 +117,15 @@ final class UpstreamConnection: ChannelDuplexHandler {
     func requestIsComplete() { isRequestComplete = true }
 
     /// Hands everything written so far to the socket.
+    ///
+    /// The buffer is cleared last: as a rule the socket has taken everything by then, the channel
+    /// has let go of the buffer, and its memory can be used again.
     func flush() {
-        writeOutbound()
-        if hasUnflushed {
+        if outbound.readableBytes > 0 {
+            hasUnflushed = false
+            context?.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
+            outbound.clear()
+        } else if hasUnflushed {
             hasUnflushed = false
             context?.flush()
         }
