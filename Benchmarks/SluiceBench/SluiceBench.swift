@@ -23,10 +23,14 @@ struct SluiceBench {
     ] }
 
     /// Runs the benchmarks whose names begin with the arguments, or all.
-    static func main() {
+    static func main() async {
         let wanted = CommandLine.arguments.dropFirst().joined(separator: " ")
         for benchmark in benchmarks where benchmark.name.hasPrefix(wanted) {
             benchmark.run()
+        }
+        for isPlatform in [true, false]
+        where "fold-commit \(isPlatform ? "platform" : "ten")".hasPrefix(wanted) {
+            await FoldCommitBench.run(isPlatform: isPlatform)
         }
     }
 
