@@ -13,7 +13,7 @@ struct ExactlyOnceTests {
     func killed(step: FoldStep) async throws {
         try await World.with { world in
             var scenario = Scenario(seed: 1_000)
-            for _ in 0..<2 { try scenario.writeLog(world, records: 60) }
+            for _ in 0..<2 { try scenario.writeLog(world, records: 40) }
             let countdown = Countdown(2)
             var hooks = AggregatorHooks()
             hooks.fold = { reached, backend in
@@ -30,11 +30,13 @@ struct ExactlyOnceTests {
 
     @Test(
         "a step that fails, or a commit of which nobody hears, changes no row",
-        arguments: FoldStep.allCases, [PostgresError.deadlock, PostgresError.lost])
+        arguments: zip(
+            FoldStep.allCases + [.updateSources, .commit],
+            (0..<15).map { $0 % 2 == 0 ? PostgresError.deadlock : .lost }))
     func failing(step: FoldStep, error: PostgresError) async throws {
         try await World.with { world in
             var scenario = Scenario(seed: 2_000)
-            try scenario.writeLog(world, records: 80)
+            try scenario.writeLog(world, records: 40)
             let countdown = Countdown(1)
             var hooks = AggregatorHooks()
             hooks.fold = { reached, _ in reached == step && countdown.hits() ? error : nil }
@@ -47,11 +49,11 @@ struct ExactlyOnceTests {
 
     @Test(
         "an aggregator that stops between two steps and wakes up later changes no row",
-        arguments: FoldStep.allCases.filter { $0 != .transportOffsets })
+        arguments: [FoldStep.begin, .copyDeltas, .updateSources, .commit, .committed])
     func zombie(step: FoldStep) async throws {
         try await World.with { world in
             var scenario = Scenario(seed: 3_000)
-            for _ in 0..<2 { try scenario.writeLog(world, records: 60) }
+            for _ in 0..<2 { try scenario.writeLog(world, records: 40) }
             let gate = Gate()
             var hooks = AggregatorHooks()
             hooks.fold = { reached, _ in
@@ -76,7 +78,8 @@ struct ExactlyOnceTests {
         }
     }
 
-    @Test("aggregators that fail at random among growing logs fold everything once", arguments: [7, 8])
+    @Test(
+        "aggregators that fail at random among growing logs fold everything once", arguments: [7])
     func chaos(seed: UInt64) async throws {
         try await World.with { world in
             let shared = Mutex(SplitMix(seed: seed))
@@ -112,7 +115,8 @@ struct ExactlyOnceTests {
                     {
                         lanes.append(lane)
                     }
-                    #expect(await world.isFolded(within: .milliseconds(scenario.random.below(200))) || true)
+                    _ = await world.isFolded(
+                        within: .milliseconds(scenario.random.below(200)))
                 }
                 for lane in lanes { try lane.close() }
                 #expect(await world.isFolded())
@@ -201,7 +205,11 @@ struct ExactlyOnceTests {
                 #expect(await world.isFolded(only: lane.logID))
             }
             let count = try world.connect().query(
-                "SELECT sum(requests) FROM (SELECT requests FROM sluice_g1.api_delta UNION ALL SELECT requests FROM sluice_g1.api_1d) r")
+                """
+                SELECT sum(requests) FROM (
+                    SELECT requests FROM sluice_g1.api_delta
+                    UNION ALL SELECT requests FROM sluice_g1.api_1d) r
+                """)
             #expect(count.int(0, 0) == Int64(other.requests))
             // With more patience it is filled: pieces are not folded again.
             try await world.fold([world.aggregator(world.configuration)])
