@@ -139,7 +139,10 @@ let package = Package(
         // Timings of the hot path; not part of any product.
         .executableTarget(
             name: "SluiceBench",
-            dependencies: ["Records", "Rollups", "EventLog", "FileIO", "Threads"],
+            dependencies: [
+                "Records", "Rollups", "EventLog", "FileIO", "Threads", "Aggregator",
+                "EmbeddedPostgres", "Postgres", "Telemetry", logging,
+            ],
             path: "Benchmarks/SluiceBench", swiftSettings: strict),
 
         // Tests. `TidyTests` checks style, import arrows and links.
