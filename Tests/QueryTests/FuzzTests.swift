@@ -74,7 +74,7 @@ struct FuzzTests {
             ]
             var random = SeededRandom(seed: seed)
             var statuses: [Int: Int] = [:]
-            for round in 0..<1_500 {
+            for round in 0..<800 {
                 let isExtreme = round % 4 == 0
                 let query = isExtreme ? Self.extreme(&random) : Self.query(&random)
                 let token = tokens.randomElement(using: &random)
@@ -93,8 +93,8 @@ struct FuzzTests {
                     }
                 }
             }
-            #expect((statuses[200] ?? 0) > 100, "\(statuses)")
-            #expect((statuses[400] ?? 0) > 100, "\(statuses)")
+            #expect((statuses[200] ?? 0) > 50, "\(statuses)")
+            #expect((statuses[400] ?? 0) > 50, "\(statuses)")
         }
     }
 
@@ -126,7 +126,7 @@ struct FuzzTests {
         let seed = UInt64.random(in: 0...UInt64.max)
         Attachment.record("\(seed)", named: "seed")
         var random = SeededRandom(seed: seed)
-        for _ in 0..<20_000 {
+        for _ in 0..<5_000 {
             let bytes = (0..<Int.random(in: 0...60, using: &random)).map { _ in
                 UInt8.random(in: 0...255, using: &random)
             }

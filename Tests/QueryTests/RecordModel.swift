@@ -83,9 +83,11 @@ struct RecordModel {
     /// The metric over `records`, computed from the records themselves.
     static func metric(_ metric: Metric, _ records: [RequestRecord]) -> Double? {
         func isError(_ record: RequestRecord) -> Bool {
-            record.outcome != .clientAborted && (record.status ?? 0) >= 400
-                || [.upstreamError, .upstreamTimeout, .upstreamUnreachable, .gatewayError]
-                    .contains(record.outcome)
+            if record.outcome == .clientAborted { return false }
+            let faults: [Outcome] = [
+                .upstreamError, .upstreamTimeout, .upstreamUnreachable, .gatewayError,
+            ]
+            return (record.status ?? 0) >= 400 || faults.contains(record.outcome)
         }
         func isClientError(_ record: RequestRecord) -> Bool {
             (400..<500).contains(record.status ?? 0)

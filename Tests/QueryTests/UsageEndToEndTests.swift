@@ -15,14 +15,14 @@ struct UsageEndToEndTests {
     func randomQuestions() async throws {
         let seed = UInt64.random(in: 0...UInt64.max)
         Attachment.record("\(seed)", named: "seed")
-        let model = RecordModel(seed: seed, count: 3_000, from: Self.from, to: Self.to)
+        let model = RecordModel(seed: seed, count: 2_000, from: Self.from, to: Self.to)
         try await Fixture.with { fixture in
-            try fixture.insert(Array(model.records.prefix(2_200)), asDeltas: false)
-            try fixture.insert(Array(model.records.dropFirst(2_200)), asDeltas: true)
+            try fixture.insert(Array(model.records.prefix(1_400)), asDeltas: false)
+            try fixture.insert(Array(model.records.dropFirst(1_400)), asDeltas: true)
             let api = fixture.api()
             let admin = try await fixture.authorization(.admin)
             var random = SeededRandom(seed: seed &+ 1)
-            for number in 0..<150 {
+            for number in 0..<80 {
                 let query = Self.question(&random)
                 try await Self.compare(
                     query,
@@ -266,7 +266,7 @@ struct UsageEndToEndTests {
                 }
             }
             var random = SeededRandom(seed: seed &+ 2)
-            for _ in 0..<20 {
+            for _ in 0..<8 {
                 // Whole minutes, since ranges round outward.
                 let ends = (0..<3).map { _ in
                     CivilTime.floor(Int64.random(in: Self.from...Self.to, using: &random), to: 60)
