@@ -115,15 +115,15 @@ struct ServerProcess {
         }
         if roles.contains(.serve) {
             let clock = SystemTimeSource()
-            services.append(
-                QueryServer(
-                    configuration: settings.queryConfiguration(postgres: postgres),
-                    metrics: metrics,
-                    logger: Logger(label: "sluice.query"),
-                    now: { clock.wallMicroseconds() },
-                    onListening: { host, port in announcer.serves(host, port) }
-                )
+            let server = QueryServer(
+                configuration: settings.queryConfiguration(postgres: postgres),
+                metrics: metrics,
+                logger: Logger(label: "sluice.query"),
+                now: { clock.wallMicroseconds() },
+                onListening: { host, port in announcer.serves(host, port) }
             )
+            let name = "query API on \(settings.serve.listen)"
+            services.append(DescribedService(name: name, base: server))
         }
         if roles.contains(.gateway) {
             services += try gatewayServices(logs, announcer)

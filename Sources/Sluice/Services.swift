@@ -90,6 +90,26 @@ struct DeferredService<Base: Service>: Service {
     }
 }
 
+/// A service whose failure is told with what it was.
+struct DescribedService: Service {
+    /// What a reader would call it, with its address.
+    let name: String
+
+    /// The service.
+    let base: any Service
+
+    /// Runs the service.
+    func run() async throws {
+        do {
+            try await base.run()
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            throw CommandFailure.failed("the \(name) could not run: \(error)")
+        }
+    }
+}
+
 /// Deletes consumed segments that the configuration does not keep, every half minute.
 struct RetentionService: Service {
     /// The logs.

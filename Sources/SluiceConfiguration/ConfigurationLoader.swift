@@ -55,11 +55,22 @@ package struct ConfigurationLoader {
         checker.check(tree, settings)
         problems += checker.problems
 
-        if text == nil, tree["gateway"]?["apis"] == nil { settings.gateway.addDemo() }
+        var notes = checker.notes
+        if text == nil, tree["gateway"]?["apis"] == nil {
+            settings.gateway.addDemo()
+        } else if tree["gateway"]?["apis"]?.elements?.isEmpty ?? true {
+            notes.append(
+                ConfigurationProblem(
+                    origin: tree.origin,
+                    path: "gateway.apis",
+                    message: "there is no API, so the gateway answers every request with 404"
+                )
+            )
+        }
         return LoadedConfiguration(
             settings: settings,
             problems: Self.ordered(problems),
-            notes: Self.ordered(checker.notes)
+            notes: Self.ordered(notes)
         )
     }
 

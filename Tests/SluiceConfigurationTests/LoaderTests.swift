@@ -41,6 +41,7 @@ struct LoaderTests {
             let loaded = load(text)
             #expect(loaded.problems.isEmpty, "\(loaded.problems)")
             #expect(loaded.settings.gateway.apis.isEmpty)
+            #expect(loaded.notes.map(\.path) == ["gateway.apis"])
         }
     }
 
