@@ -27,12 +27,17 @@ struct FoldCommitBench {
         do {
             try fileSystem.createDirectory(path)
             let cluster = EmbeddedCluster(
-                EmbeddedClusterConfiguration(dataDirectory: path), logger: logger)
+                EmbeddedClusterConfiguration(dataDirectory: path),
+                logger: logger
+            )
             let uri = try await cluster.start()
             do {
                 _ = try await Migrator().migrate(uri)
                 let directory = try LogDirectory(
-                    path: path, fileSystem: fileSystem, time: SystemTimeSource())
+                    path: path,
+                    fileSystem: fileSystem,
+                    time: SystemTimeSource()
+                )
                 try write(Traffic(count: recordCount, isPlatform: isPlatform, seed: 3), directory)
                 try await fold(directory, uri, cluster, isPlatform ? "platform" : "ten", logger)
             } catch {
@@ -67,7 +72,10 @@ struct FoldCommitBench {
 
     /// Runs an aggregator until everything is folded, then until everything is compacted.
     private static func fold(
-        _ directory: LogDirectory, _ uri: String, _ cluster: EmbeddedCluster, _ name: String,
+        _ directory: LogDirectory,
+        _ uri: String,
+        _ cluster: EmbeddedCluster,
+        _ name: String,
         _ logger: Logger
     ) async throws {
         let clock = SystemTimeSource()
@@ -86,22 +94,29 @@ struct FoldCommitBench {
                 fold-commit \(name) \(what): \(rate) records/s; \(perProcessor) per processor \
                 second (sluice \(Int(own * 1e9) / recordCount) ns, PostgreSQL \
                 \(Int(server * 1e9) / recordCount) ns each)\(detail)
-                """)
+                """
+            )
         }
         let registry = MetricsRegistry()
         let aggregator = Aggregator(
-            AggregatorConfiguration(postgres: uri, data: directory.path), logs: directory,
-            time: clock, metrics: registry, logger: logger)
+            AggregatorConfiguration(postgres: uri, data: directory.path),
+            logs: directory,
+            time: clock,
+            metrics: registry,
+            logger: logger
+        )
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await aggregator.run() }
             await wait(directory, uri, "SELECT count(*) > 0 FROM sluice.log WHERE end_offset > 0")
             report("folded", "")
             await wait(
-                directory, uri,
+                directory,
+                uri,
                 """
                 SELECT NOT EXISTS (SELECT FROM sluice_g1.api_delta)
                     AND NOT EXISTS (SELECT FROM sluice_g1.consumer_delta)
-                """)
+                """
+            )
             let connection = try PostgresConnection(uri, applicationName: "bench")
             let rows = try connection.query(
                 """
@@ -109,15 +124,18 @@ struct FoldCommitBench {
                     (SELECT sum(requests) FROM sluice_g1.consumer_15m),
                     (SELECT count(*) FROM sluice_g1.api_1m),
                     (SELECT count(*) FROM sluice_g1.consumer_15m)
-                """)
-            let isComplete = rows.int(0, 0) == Int64(recordCount)
+                """
+            )
+            let isComplete =
+                rows.int(0, 0) == Int64(recordCount)
                 && rows.int(0, 1) == Int64(recordCount)
             report(
                 "compacted",
                 """
                 ; \(rows.int(0, 2) ?? 0) api and \(rows.int(0, 3) ?? 0) consumer rows\
                 \(isComplete ? "" : ", NOT COMPLETE")
-                """)
+                """
+            )
             group.cancelAll()
             try await group.waitForAll()
         }

@@ -30,7 +30,8 @@ struct LogBench {
         do {
             try? fileSystem.removeTree(path)
             try body(
-                try LogDirectory(path: path, fileSystem: fileSystem, time: SystemTimeSource()))
+                try LogDirectory(path: path, fileSystem: fileSystem, time: SystemTimeSource())
+            )
         } catch {
             print("failed: \(error)")
         }
@@ -75,7 +76,8 @@ struct LogBench {
             print(
                 "append \(sync): \(rate) durable records/s (\(size) B each on disk), "
                     + "\(Int(cpu / Double(appended) * 1e9)) ns of processor time each, "
-                    + "\(statistics.syncs) syncs")
+                    + "\(statistics.syncs) syncs"
+            )
         }
     }
 
@@ -125,7 +127,8 @@ struct LogBench {
             }
             print(
                 "latency strict at \(latencyRate)/s: p50 p90 p99 p99.9 max = "
-                    + shown.joined(separator: " ") + " µs, \(lane.statistics.syncs) syncs")
+                    + shown.joined(separator: " ") + " µs, \(lane.statistics.syncs) syncs"
+            )
         }
     }
 

@@ -8,19 +8,21 @@ import Rollups
 @main
 struct SluiceBench {
     /// Every benchmark: its name on the command line and its body.
-    static var benchmarks: [(name: String, run: () -> Void)] { [
-        ("decode", decode),
-        ("encode", encode),
-        ("fold platform", { fold(isPlatform: true) }),
-        ("fold ten", { fold(isPlatform: false) }),
-        ("merge", merge),
-        ("user-agent", userAgent),
-        ("append interval", { LogBench.append(.interval) }),
-        ("append strict", { LogBench.append(.strict) }),
-        ("append os", { LogBench.append(.os) }),
-        ("latency strict", LogBench.latency),
-        ("read", LogBench.read),
-    ] }
+    static var benchmarks: [(name: String, run: () -> Void)] {
+        [
+            ("decode", decode),
+            ("encode", encode),
+            ("fold platform", { fold(isPlatform: true) }),
+            ("fold ten", { fold(isPlatform: false) }),
+            ("merge", merge),
+            ("user-agent", userAgent),
+            ("append interval", { LogBench.append(.interval) }),
+            ("append strict", { LogBench.append(.strict) }),
+            ("append os", { LogBench.append(.os) }),
+            ("latency strict", LogBench.latency),
+            ("read", LogBench.read),
+        ]
+    }
 
     /// Runs the benchmarks whose names begin with the arguments, or all.
     static func main() async {
@@ -116,7 +118,8 @@ struct SluiceBench {
         var random = SplitMix64(state: 3)
         let histograms = (0..<1_000).map { _ in
             LatencyHistogram.encode(
-                (0..<30).map { _ in UInt64(1_000 / (1.001 - random.fraction())) })
+                (0..<30).map { _ in UInt64(1_000 / (1.001 - random.fraction())) }
+            )
         }
         let sketches = (0..<1_000).map { _ in
             DistinctSketch.encode(hashes: (0..<10).map { _ in random.next() })
@@ -150,7 +153,8 @@ struct SluiceBench {
     static func userAgent() {
         let text = Array(
             ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-                + "Chrome/124.0.0.0 Safari/537.36").utf8)
+                + "Chrome/124.0.0.0 Safari/537.36").utf8
+        )
         measure("user-agent family and platform", count: 100_000, "texts") {
             var sum: UInt64 = 0
             for _ in 0..<100_000 {

@@ -82,7 +82,9 @@ struct Traffic {
             encoder.put(.responseBytes, random.next() % 20_000)
             encoder.put(.keyID, Hexadecimal.text(Self.keyBytes(key)))
             encoder.put(
-                .requestID, [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 16))
+                .requestID,
+                [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 16)
+            )
             encoder.put(.startedAt, 1_780_000_000_000_000 + UInt64(number) * 200 - latency)
             encoder.put(.requestBytes, 512)
             encoder.put(.apiVersion, "v1")

@@ -53,8 +53,14 @@ package final class Aggregator: Service {
     /// - Throws: When the directory of checkpoints cannot be made.
     package func run() async throws {
         let loop = try FoldLoop(
-            configuration, directory: directory, time: time, metrics: metrics, logger: logger,
-            observer: hooks.fold, stop: stop)
+            configuration,
+            directory: directory,
+            time: time,
+            metrics: metrics,
+            logger: logger,
+            observer: hooks.fold,
+            stop: stop
+        )
         let compactor = configuration.compacts ? makeCompactor() : nil
         await withTaskCancellationHandler {
             await withGracefulShutdownHandler {
@@ -76,8 +82,14 @@ package final class Aggregator: Service {
         ThreadOwned(
             name: "compactor",
             Compactor(
-                configuration, time: time, metrics: metrics, logger: logger,
-                observer: hooks.compaction, stop: stop))
+                configuration,
+                time: time,
+                metrics: metrics,
+                logger: logger,
+                observer: hooks.compaction,
+                stop: stop
+            )
+        )
     }
 
     /// Compacts all deltas that are there, if nobody else is the compactor.

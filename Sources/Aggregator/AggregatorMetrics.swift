@@ -32,62 +32,101 @@ final class AggregatorMetrics: Sendable {
     /// Registers all series.
     init(_ registry: MetricsRegistry) {
         recordsFolded = registry.counter(
-            "aggregator_records_folded_total", help: "Records committed to the rollups.")
+            "aggregator_records_folded_total",
+            help: "Records committed to the rollups."
+        )
         recordsDuplicate = registry.counter(
             "aggregator_records_duplicate_total",
-            help: "Offsets dropped because somebody else had folded them.")
+            help: "Offsets dropped because somebody else had folded them."
+        )
         rowsWritten = registry.counter(
-            "aggregator_delta_rows_total", help: "Delta rows committed by folds.")
+            "aggregator_delta_rows_total",
+            help: "Delta rows committed by folds."
+        )
         logsYielded = registry.counter(
-            "aggregator_logs_yielded_total", help: "Logs left to another aggregator.")
+            "aggregator_logs_yielded_total",
+            help: "Logs left to another aggregator."
+        )
         logsReset = registry.counter(
             "aggregator_logs_reset_total",
-            help: "Logs read again because the database had gone back, as after a restore.")
+            help: "Logs read again because the database had gone back, as after a restore."
+        )
         checkpointFailures = registry.counter(
-            "aggregator_checkpoint_failures_total", help: "Checkpoints that could not be stored.")
+            "aggregator_checkpoint_failures_total",
+            help: "Checkpoints that could not be stored."
+        )
         readFailures = registry.counter(
-            "aggregator_read_failures_total", help: "Logs that could not be read for a while.")
+            "aggregator_read_failures_total",
+            help: "Logs that could not be read for a while."
+        )
         lagRecords = registry.gauge(
-            "aggregator_lag_records", help: "Durable offsets that are not folded yet.")
+            "aggregator_lag_records",
+            help: "Durable offsets that are not folded yet."
+        )
         logsFollowed = registry.gauge(
-            "aggregator_logs_followed", help: "Logs that have not been folded to their end.")
+            "aggregator_logs_followed",
+            help: "Logs that have not been folded to their end."
+        )
         logsPaused = registry.gauge(
-            "aggregator_logs_paused", help: "Logs paused because their folded set is in pieces.")
+            "aggregator_logs_paused",
+            help: "Logs paused because their folded set is in pieces."
+        )
         foldSeconds = registry.histogram(
-            "aggregator_fold_seconds", help: "Reading and folding one batch, waiting included.")
+            "aggregator_fold_seconds",
+            help: "Reading and folding one batch, waiting included."
+        )
         commitSeconds = registry.histogram(
-            "aggregator_commit_seconds", help: "Writing one batch, retries included.")
+            "aggregator_commit_seconds",
+            help: "Writing one batch, retries included."
+        )
         compactionRounds = registry.counter(
-            "aggregator_compaction_rounds_total", help: "Compaction rounds committed.")
+            "aggregator_compaction_rounds_total",
+            help: "Compaction rounds committed."
+        )
         compactionDeltas = registry.counter(
-            "aggregator_compaction_delta_rows_total", help: "Delta rows compacted.")
+            "aggregator_compaction_delta_rows_total",
+            help: "Delta rows compacted."
+        )
         compactionRows = registry.counter(
-            "aggregator_compaction_rollup_rows_total", help: "Rollup rows written.")
+            "aggregator_compaction_rollup_rows_total",
+            help: "Rollup rows written."
+        )
         compactionFailures = registry.counter(
-            "aggregator_compaction_failures_total", help: "Compaction rounds rolled back.")
+            "aggregator_compaction_failures_total",
+            help: "Compaction rounds rolled back."
+        )
         compactionSeconds = registry.histogram(
-            "aggregator_compaction_seconds", help: "One compaction round.")
+            "aggregator_compaction_seconds",
+            help: "One compaction round."
+        )
         keysDisplaced = registry.counter(
             "aggregator_keys_displaced_total",
-            help: "Keys merged into __other__ by the cardinality bound.")
+            help: "Keys merged into __other__ by the cardinality bound."
+        )
         deadLetters = Dictionary(
             uniqueKeysWithValues: DeadLetterReason.allCases.map {
                 (
                     $0,
                     registry.counter(
-                        "aggregator_dead_letters_total", help: "Records parked, by reason.",
-                        labels: [("reason", $0.rawValue)])
+                        "aggregator_dead_letters_total",
+                        help: "Records parked, by reason.",
+                        labels: [("reason", $0.rawValue)]
+                    )
                 )
-            })
+            }
+        )
         retries = Dictionary(
             uniqueKeysWithValues: Retry.allCases.map {
                 (
                     $0,
                     registry.counter(
-                        "aggregator_retries_total", help: "Fold transactions tried again.",
-                        labels: [("reason", $0.rawValue)])
+                        "aggregator_retries_total",
+                        help: "Fold transactions tried again.",
+                        labels: [("reason", $0.rawValue)]
+                    )
                 )
-            })
+            }
+        )
     }
 
     /// Counts a retry.

@@ -55,12 +55,14 @@ struct ValueHashes {
 
     /// Looks up the values that are not known.
     mutating func load(
-        _ ids: Set<Int32>, on connection: PostgresConnection
+        _ ids: Set<Int32>,
+        on connection: PostgresConnection
     ) throws(PostgresError) {
         if hashes.count + ids.count > Self.countMax { removeAll() }
         if unmatched == nil {
             let found = try connection.query(
-                "SELECT id FROM sluice.dimension WHERE name = 'route' AND value = '__unmatched__'")
+                "SELECT id FROM sluice.dimension WHERE name = 'route' AND value = '__unmatched__'"
+            )
             if found.rowCount == 1, let id = found.int(0, 0) {
                 unmatched = Int32(truncatingIfNeeded: id)
             }
@@ -69,7 +71,8 @@ struct ValueHashes {
         guard !missing.isEmpty else { return }
         let result = try connection.query(
             "SELECT id, value FROM sluice.dimension WHERE id = ANY ($1::int8[])",
-            [.intArray(missing.map { Int64($0) })])
+            [.intArray(missing.map { Int64($0) })]
+        )
         for row in 0..<result.rowCount {
             guard let id = result.int(row, 0) else { continue }
             hashes[Int32(truncatingIfNeeded: id)] = result.withBytes(row, 1) {

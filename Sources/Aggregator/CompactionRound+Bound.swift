@@ -17,8 +17,13 @@ extension CompactionRound {
     ///   - taken: How many rows were taken out of the partition; grows.
     /// - Returns: The rows to be written instead.
     func bound(
-        _ rows: RowSet, _ isNew: [Bool], in name: String, _ groups: inout KeyGroupCache,
-        _ hashes: inout ValueHashes, _ taken: inout Int, _ result: inout Result
+        _ rows: RowSet,
+        _ isNew: [Bool],
+        in name: String,
+        _ groups: inout KeyGroupCache,
+        _ hashes: inout ValueHashes,
+        _ taken: inout Int,
+        _ result: inout Result
     ) throws(CompactionFailure) -> RowSet {
         guard definition.dimensions.first == .org else { return rows }
         let spans = groupSpans(of: rows).filter { span in isNew[span].contains(true) }
@@ -40,7 +45,16 @@ extension CompactionRound {
         for span in crowded {
             for row in next..<span.lowerBound { final.append(rows, row) }
             try squeeze(
-                rows, span, isNew, in: name, &groups, &hashes, into: &final, &taken, &result)
+                rows,
+                span,
+                isNew,
+                in: name,
+                &groups,
+                &hashes,
+                into: &final,
+                &taken,
+                &result
+            )
             next = span.upperBound
         }
         for row in next..<rows.count { final.append(rows, row) }
@@ -49,8 +63,10 @@ extension CompactionRound {
 
     private func group(of span: Range<Int>, in rows: RowSet, _ name: String) -> KeyGroup {
         KeyGroup(
-            table: name, bucket: rows.buckets[span.lowerBound],
-            org: rows.ids[span.lowerBound * rows.width])
+            table: name,
+            bucket: rows.buckets[span.lowerBound],
+            org: rows.ids[span.lowerBound * rows.width]
+        )
     }
 
     /// The runs of rows with the same bucket and organisation.
@@ -70,7 +86,10 @@ extension CompactionRound {
 
     /// How many rows each group will have; counted in the table only if it is not remembered.
     private func rowCounts(
-        _ spans: [Range<Int>], _ rows: RowSet, _ isNew: [Bool], in name: String,
+        _ spans: [Range<Int>],
+        _ rows: RowSet,
+        _ isNew: [Bool],
+        in name: String,
         _ groups: KeyGroupCache
     ) throws(PostgresError) -> [Int] {
         var counts: [Int] = []
@@ -95,16 +114,23 @@ extension CompactionRound {
             [
                 .timestamps(first.map { rows.buckets[$0] }),
                 .intArray(first.map { Int64(rows.ids[$0 * rows.width]) }),
-            ])
+            ]
+        )
         for (row, index) in unknown.enumerated() { counts[index] += Int(found.int(row, 0) ?? 0) }
         return counts
     }
 
     /// Keeps the best keys of one group and merges the others.
     private func squeeze(
-        _ rows: RowSet, _ span: Range<Int>, _ isNew: [Bool], in name: String,
-        _ groups: inout KeyGroupCache, _ hashes: inout ValueHashes, into final: inout RowSet,
-        _ taken: inout Int, _ result: inout Result
+        _ rows: RowSet,
+        _ span: Range<Int>,
+        _ isNew: [Bool],
+        in name: String,
+        _ groups: inout KeyGroupCache,
+        _ hashes: inout ValueHashes,
+        into final: inout RowSet,
+        _ taken: inout Int,
+        _ result: inout Result
     ) throws(CompactionFailure) {
         let group = self.group(of: span, in: rows, name)
         let other = try database { () throws(PostgresError) in
@@ -130,7 +156,8 @@ extension CompactionRound {
                 DELETE FROM \(name) WHERE bucket = $1 AND org = $2::int8::integer
                 RETURNING \(table.columnList)
                 """,
-                [.timestamp(group.bucket), .int(Int64(group.org))])
+                [.timestamp(group.bucket), .int(Int64(group.org))]
+            )
             all.append(existing)
             taken += existing.rowCount
             for row in span { all.append(rows, row) }
@@ -155,13 +182,20 @@ extension CompactionRound {
         final.append(contentsOf: try merged(merging, name))
         groups[group] = .init(
             count: kept.count + (merging.isEmpty ? 0 : 1),
-            rankMax: ranked.count > kept.count ? kept.last?.rank : nil)
+            rankMax: ranked.count > kept.count ? kept.last?.rank : nil
+        )
     }
 
     /// Merges the new keys of a full group into its `__other__` row, and keeps the known ones.
     private func divert(
-        _ rows: RowSet, _ span: Range<Int>, _ isNew: [Bool], _ other: [Int32], in name: String,
-        into final: inout RowSet, _ taken: inout Int, _ result: inout Result
+        _ rows: RowSet,
+        _ span: Range<Int>,
+        _ isNew: [Bool],
+        _ other: [Int32],
+        in name: String,
+        into final: inout RowSet,
+        _ taken: inout Int,
+        _ result: inout Result
     ) throws(CompactionFailure) {
         var merging = RowSet(definition)
         var hasOther = false
@@ -190,7 +224,9 @@ extension CompactionRound {
 
     /// Looks up the values behind the keys of some rows.
     private func loadHashes(
-        _ rows: RowSet, _ range: Range<Int>, _ hashes: inout ValueHashes
+        _ rows: RowSet,
+        _ range: Range<Int>,
+        _ hashes: inout ValueHashes
     ) throws(PostgresError) {
         var ids: Set<Int32> = []
         for (place, dimension) in definition.dimensions.enumerated() where !dimension.isInteger {
@@ -211,13 +247,15 @@ extension CompactionRound {
             ORDER BY n
             ON CONFLICT DO NOTHING
             """,
-            [.textArray(names)])
+            [.textArray(names)]
+        )
         let found = try connection.query(
             """
             SELECT name, id FROM sluice.dimension
             WHERE value = '__other__' AND name = ANY ($1::text[])
             """,
-            [.textArray(names)])
+            [.textArray(names)]
+        )
         var ids: [String: Int32] = [:]
         for row in 0..<found.rowCount {
             ids[found.text(row, 0) ?? ""] = Int32(truncatingIfNeeded: found.int(row, 1) ?? 0)

@@ -33,7 +33,8 @@ struct CompactionRound {
 
     /// Takes deltas, at most as many as configured, and merges them into all tiers.
     func run(
-        _ groups: inout KeyGroupCache, _ hashes: inout ValueHashes
+        _ groups: inout KeyGroupCache,
+        _ hashes: inout ValueHashes
     ) throws(CompactionFailure) -> Result {
         var result = Result()
         do throws(PostgresError) { try connection.begin("ISOLATION LEVEL READ COMMITTED") } catch {
@@ -86,7 +87,8 @@ struct CompactionRound {
             try step(.begin)
             try connection.query(
                 "SELECT FROM sluice.generation WHERE id = $1 FOR SHARE",
-                [.int(Int64(table.generation))])
+                [.int(Int64(table.generation))]
+            )
             try step(.takeDeltas)
             let taken = try connection.query(
                 """
@@ -94,7 +96,8 @@ struct CompactionRound {
                 WHERE ctid = ANY (ARRAY (SELECT ctid FROM \(table.deltaTable) LIMIT $1))
                 RETURNING \(table.columnList)
                 """,
-                [.int(Int64(configuration.compactionRowsMax))])
+                [.int(Int64(configuration.compactionRowsMax))]
+            )
             rows.append(taken)
         }
         return rows
@@ -104,8 +107,11 @@ struct CompactionRound {
 
     /// Merges rows into a tier, partition by partition.
     private func amend(
-        _ tier: Tier, with rows: RowSet, _ groups: inout KeyGroupCache,
-        _ hashes: inout ValueHashes, _ result: inout Result
+        _ tier: Tier,
+        with rows: RowSet,
+        _ groups: inout KeyGroupCache,
+        _ hashes: inout ValueHashes,
+        _ result: inout Result
     ) throws(CompactionFailure) {
         var start = 0
         while start < rows.count {
@@ -131,7 +137,14 @@ struct CompactionRound {
                 throw .malformed(error, table: name)
             }
             final = try bound(
-                final, isNew, in: name, &groups, &hashes, &taken, &result)
+                final,
+                isNew,
+                in: name,
+                &groups,
+                &hashes,
+                &taken,
+                &result
+            )
             try database { () throws(PostgresError) in
                 try step(.writeRows)
                 let columns = table.columns.count
@@ -149,7 +162,9 @@ struct CompactionRound {
     /// Makes a partition that is not there. `ATTACH` locks out other writers of the parent but no
     /// readers, which `CREATE TABLE … PARTITION OF` would.
     private func makePartition(
-        _ partition: Partition, of tier: Tier, _ name: String
+        _ partition: Partition,
+        of tier: Tier,
+        _ name: String
     ) throws(PostgresError) {
         let missing = try connection.query("SELECT to_regclass($1) IS NULL", [.text(name)])
         guard missing.bool(0, 0) == true else { return }
@@ -162,12 +177,15 @@ struct CompactionRound {
             CREATE TABLE \(name) (LIKE \(parent) INCLUDING ALL);
             ALTER TABLE \(parent) ATTACH PARTITION \(name) FOR VALUES
             FROM (\(instant(partition.lowerBound))) TO (\(instant(partition.upperBound)))
-            """)
+            """
+        )
     }
 
     /// Deletes the rows of a partition that have the keys of some rows, and returns them.
     func take(
-        _ rows: RowSet, _ range: Range<Int>, from name: String
+        _ rows: RowSet,
+        _ range: Range<Int>,
+        from name: String
     ) throws(PostgresError) -> PostgresResult {
         let keys = table.keyColumns
         try connection.execute(
@@ -179,7 +197,8 @@ struct CompactionRound {
             TRUNCATE pg_temp.\(staging);
             SET LOCAL enable_hashjoin = off;
             SET LOCAL enable_mergejoin = off
-            """)
+            """
+        )
         try connection.copyIn(
             """
             COPY pg_temp.\(staging) (\(keys.joined(separator: ", "))) FROM STDIN (FORMAT binary)
@@ -190,7 +209,8 @@ struct CompactionRound {
             """
             DELETE FROM \(name) t USING pg_temp.\(staging) k WHERE \(same)
             RETURNING \(table.columns.map { "t.\($0)" }.joined(separator: ", "))
-            """)
+            """
+        )
     }
 
     /// The temporary table of keys.

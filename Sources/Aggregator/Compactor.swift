@@ -68,15 +68,18 @@ final class Compactor {
                 case .database(let error) where error.isRetriable:
                     logger.notice(
                         "a compaction round was rolled back, trying again",
-                        metadata: ["error": "\(error)"])
+                        metadata: ["error": "\(error)"]
+                    )
                 case .database(let error):
                     logger.error(
                         "the database refuses a compaction round, trying again",
-                        metadata: ["error": "\(error)"])
+                        metadata: ["error": "\(error)"]
+                    )
                 case .malformed(let error, let table):
                     logger.error(
                         "a stored row is damaged, deltas pile up until it is repaired",
-                        metadata: ["error": "\(error)", "table": "\(table)"])
+                        metadata: ["error": "\(error)", "table": "\(table)"]
+                    )
                 }
                 wait(delay)
             }
@@ -108,15 +111,19 @@ final class Compactor {
             guard try hasDeltas(table, connection) else { continue }
             let started = time.monotonicNanoseconds()
             let round = CompactionRound(
-                connection: connection, configuration: configuration, table: table,
-                observer: observer)
+                connection: connection,
+                configuration: configuration,
+                table: table,
+                observer: observer
+            )
             let result = try round.run(&groups, &hashes)
             metrics.compactionRounds.add()
             metrics.compactionDeltas.add(UInt64(result.deltaRows))
             metrics.compactionRows.add(UInt64(result.rollupRows))
             metrics.keysDisplaced.add(UInt64(result.keysDisplaced))
             metrics.compactionSeconds.record(
-                microseconds: Int64((time.monotonicNanoseconds() &- started) / 1_000))
+                microseconds: Int64((time.monotonicNanoseconds() &- started) / 1_000)
+            )
             for (name, count) in result.deadRows { deadRows[name, default: 0] += count }
             if result.deltaRows >= configuration.compactionRowsMax { hasBacklog = true }
         }
@@ -143,14 +150,19 @@ final class Compactor {
         forget()
         do throws(PostgresError) {
             let made = try PostgresConnection(
-                configuration.postgres, applicationName: "sluice-compactor")
+                configuration.postgres,
+                applicationName: "sluice-compactor"
+            )
             let idle = max(
-                Self.idleMilliseconds, 10 * configuration.compactionInterval.milliseconds)
+                Self.idleMilliseconds,
+                10 * configuration.compactionInterval.milliseconds
+            )
             try made.execute(
                 """
                 SET idle_in_transaction_session_timeout = \(Self.idleInTransactionMilliseconds);
                 SET idle_session_timeout = \(idle); SET jit = off
-                """)
+                """
+            )
             connection = made
             return made
         } catch { throw .database(error) }
@@ -182,14 +194,18 @@ final class Compactor {
             let active = try connection.query(FoldStatements.activeGeneration)
             guard active.rowCount == 1, let generation = active.int(0, 0) else {
                 throw PostgresError(
-                    sqlState: "55000", call: "Compactor", message: "no generation is active")
+                    sqlState: "55000",
+                    call: "Compactor",
+                    message: "no generation is active"
+                )
             }
             return Int(generation)
         } catch { throw .database(error) }
     }
 
     private func hasDeltas(
-        _ table: RollupTable, _ connection: PostgresConnection
+        _ table: RollupTable,
+        _ connection: PostgresConnection
     ) throws(CompactionFailure) -> Bool {
         do throws(PostgresError) {
             let found = try connection.query("SELECT EXISTS (SELECT FROM \(table.deltaTable))")

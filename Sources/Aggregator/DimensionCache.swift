@@ -103,7 +103,8 @@ struct DimensionCache {
             guard let id = ids[value] else {
                 throw PostgresError(
                     call: "DimensionCache.resolve",
-                    message: "dimension \"\(value.dimension.name)\" has a value without id")
+                    message: "dimension \"\(value.dimension.name)\" has a value without id"
+                )
             }
             result.append(id)
         }
@@ -112,7 +113,8 @@ struct DimensionCache {
 
     /// Looks values up; those that exist are taken out of `unknown`.
     private mutating func select(
-        _ unknown: inout Set<DimensionValue>, on connection: PostgresConnection
+        _ unknown: inout Set<DimensionValue>,
+        on connection: PostgresConnection
     ) throws(PostgresError) {
         let wanted = unknown.sorted()
         let result = try connection.query(
@@ -121,7 +123,8 @@ struct DimensionCache {
             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (name, value, position)
             JOIN sluice.dimension d USING (name, value)
             """,
-            [.textArray(wanted.map(\.dimension.name)), .textArray(wanted.map(\.text))])
+            [.textArray(wanted.map(\.dimension.name)), .textArray(wanted.map(\.text))]
+        )
         for row in 0..<result.rowCount {
             guard let position = result.int(row, 0), let id = result.int(row, 1) else { continue }
             let value = wanted[Int(position) - 1]
@@ -132,7 +135,8 @@ struct DimensionCache {
 
     /// Inserts values in their order, so that two processes cannot wait for each other in turn.
     private func insert(
-        _ values: [DimensionValue], on connection: PostgresConnection
+        _ values: [DimensionValue],
+        on connection: PostgresConnection
     ) throws(PostgresError) {
         try connection.query(
             """
@@ -142,6 +146,7 @@ struct DimensionCache {
             ORDER BY position
             ON CONFLICT DO NOTHING
             """,
-            [.textArray(values.map(\.dimension.name)), .textArray(values.map(\.text))])
+            [.textArray(values.map(\.dimension.name)), .textArray(values.map(\.text))]
+        )
     }
 }

@@ -35,13 +35,26 @@ final class FoldLoop: Sendable {
         transport = ThreadOwned(
             name: "fold-reader",
             try LocalTransport(
-                configuration, directory: directory, time: time, metrics: metrics,
-                logger: logger, stop: stop))
+                configuration,
+                directory: directory,
+                time: time,
+                metrics: metrics,
+                logger: logger,
+                stop: stop
+            )
+        )
         writer = ThreadOwned(
             name: "fold-writer",
             FoldWriter(
-                configuration, policy: .yield, time: time, metrics: metrics, logger: logger,
-                observer: observer, stop: stop))
+                configuration,
+                policy: .yield,
+                time: time,
+                metrics: metrics,
+                logger: logger,
+                observer: observer,
+                stop: stop
+            )
+        )
     }
 
     /// Folds until the signal to stop.
@@ -134,7 +147,8 @@ final class FoldLoop: Sendable {
             }
             if !job.batch.isEmpty {
                 metrics.foldSeconds.record(
-                    microseconds: Int64((transport.now &- started) / 1_000))
+                    microseconds: Int64((transport.now &- started) / 1_000)
+                )
             }
             return job
         }

@@ -142,7 +142,10 @@ package struct FoldOutput: Sendable {
     ///   - wanted: The offsets to be folded; others of the item are passed over.
     ///   - latest: Completion after this goes to the dead letters.
     package mutating func fold(
-        _ item: RetainedBatch.Item, of log: LogID, wanted: OffsetRanges, latest: Int64
+        _ item: RetainedBatch.Item,
+        of log: LogID,
+        wanted: OffsetRanges,
+        latest: Int64
     ) {
         var entry = registry[log] ?? LogRegistryEntry()
         switch item {
@@ -185,8 +188,12 @@ package struct FoldOutput: Sendable {
 
     /// Folds one record or parks it.
     private mutating func fold(
-        _ bytes: RawSpan, at offset: Offset, of log: LogID, latest: Int64,
-        _ counts: inout LedgerCounts, _ entry: inout LogRegistryEntry
+        _ bytes: RawSpan,
+        at offset: Offset,
+        of log: LogID,
+        latest: Int64,
+        _ counts: inout LedgerCounts,
+        _ entry: inout LogRegistryEntry
     ) {
         let view: RecordView
         do throws(RecordError) {
@@ -225,7 +232,8 @@ package struct FoldOutput: Sendable {
             entry.node = view.text(view.node, in: bytes)
             entry.region = view.text(view.region, in: bytes)
             entry.predecessor = LogID(
-                bytes: bytes.octets.extracting(view.predecessorLogID.range))
+                bytes: bytes.octets.extracting(view.predecessorLogID.range)
+            )
             entry.startedAt = Self.clamped(view.completedAt)
         case .sessionEnd, .logEnd:
             break
@@ -241,13 +249,22 @@ package struct FoldOutput: Sendable {
     }
 
     private mutating func park(
-        _ reason: DeadLetterReason, _ detail: String?, _ bytes: RawSpan, _ offset: Offset,
-        _ log: LogID, _ counts: inout LedgerCounts
+        _ reason: DeadLetterReason,
+        _ detail: String?,
+        _ bytes: RawSpan,
+        _ offset: Offset,
+        _ log: LogID,
+        _ counts: inout LedgerCounts
     ) {
         deadLetters.append(
             DeadLetter(
-                log: log, offset: offset.rawValue, reason: reason, detail: detail,
-                record: bytes.octets.copied()))
+                log: log,
+                offset: offset.rawValue,
+                reason: reason,
+                detail: detail,
+                record: bytes.octets.copied()
+            )
+        )
         counts.deadLettered += 1
     }
 

@@ -5,7 +5,9 @@ import Records
 enum FoldStatements {
     /// Makes rows of `source`, ascending; rows that are there already are left alone, unlocked.
     static func insertSources(
-        _ logs: [LogID], _ generation: Int, on connection: PostgresConnection
+        _ logs: [LogID],
+        _ generation: Int,
+        on connection: PostgresConnection
     ) throws(PostgresError) {
         try connection.query(
             """
@@ -15,7 +17,8 @@ enum FoldStatements {
             ORDER BY position
             ON CONFLICT DO NOTHING
             """,
-            [.int(Int64(generation)), .textArray(logs.map(\.description))])
+            [.int(Int64(generation)), .textArray(logs.map(\.description))]
+        )
     }
 
     /// A table of the session; its rows go with the transaction.
@@ -132,15 +135,18 @@ enum FoldStatements {
 
     /// What the database says about some logs, in one snapshot.
     static func load(
-        _ logs: [LogID], on connection: PostgresConnection
+        _ logs: [LogID],
+        on connection: PostgresConnection
     ) throws(PostgresError) -> FoldedState {
         try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
             () throws(PostgresError) in
             let active = try connection.query(activeGeneration)
             guard active.rowCount == 1, let generation = active.int(0, 0) else {
                 throw PostgresError(
-                    sqlState: "55000", call: "FoldStatements.load",
-                    message: "no generation is active")
+                    sqlState: "55000",
+                    call: "FoldStatements.load",
+                    message: "no generation is active"
+                )
             }
             let names = PostgresValue.textArray(logs.map(\.description))
             var state = FoldedState(generation: Int(generation), folded: [:], ends: [:])

@@ -119,7 +119,8 @@ struct FoldTransaction {
         let active = try database { () throws(PostgresError) in
             try step(.checkGeneration)
             return try connection.query(
-                "SELECT id FROM sluice.generation WHERE state = 'active' FOR SHARE")
+                "SELECT id FROM sluice.generation WHERE state = 'active' FOR SHARE"
+            )
         }
         let found = active.rowCount == 1 ? active.int(0, 0).map(Int.init) : nil
         guard found == generation else { throw .generationChanged(found) }
@@ -129,7 +130,8 @@ struct FoldTransaction {
 
     /// Appends the delta rows.
     private func copyDeltas(
-        _ output: FoldOutput, _ ids: [[Int32]]
+        _ output: FoldOutput,
+        _ ids: [[Int32]]
     ) throws(PostgresError) -> Int {
         guard !output.rollups.isEmpty else { return 0 }
         try step(.copyDeltas)
@@ -149,7 +151,8 @@ struct FoldTransaction {
                         writer.int32(
                             place < 0
                                 ? Int32(truncatingIfNeeded: value)
-                                : value == 0 ? 0 : ids[place][Int(value)])
+                                : value == 0 ? 0 : ids[place][Int(value)]
+                        )
                     }
                     writer.counts(row.counts)
                     writer.bytes(row.latencyHistogram)
@@ -201,7 +204,8 @@ struct FoldTransaction {
                 .intArray(rows.map(\.value.sampled)),
                 .intArray(rows.map(\.value.tooLarge)),
                 .intArray(rows.map(\.value.rejected)),
-            ])
+            ]
+        )
     }
 
     /// Remembers what was learnt of the logs, rows ascending.
@@ -221,7 +225,8 @@ struct FoldTransaction {
                 .textArray(rows.map { $0.value.predecessor?.description }),
                 numbers(\.startedAt), numbers(\.heartbeatAt), numbers(\.nextOffset),
                 numbers(\.endOffset), numbers(\.endedAt),
-            ])
+            ]
+        )
     }
 
     /// Text without U+0000, which PostgreSQL does not store.
@@ -244,7 +249,8 @@ struct FoldTransaction {
             [
                 .textArray(rows.map(\.clusterID)), .textArray(rows.map(\.topic)),
                 .intArray(rows.map { Int64($0.partition) }), .intArray(rows.map(\.nextOffset)),
-            ])
+            ]
+        )
     }
 
     // MARK: Step 5
@@ -260,13 +266,16 @@ struct FoldTransaction {
         let hits = try database { () throws(PostgresError) in
             try step(.lockSources)
             try connection.query(
-                FoldStatements.lockSources, [.int(Int64(generation)), logs])
+                FoldStatements.lockSources,
+                [.int(Int64(generation)), logs]
+            )
             try step(.updateSources)
             return try connection.query(
                 FoldStatements.updateSources,
                 [
                     .int(Int64(generation)), logs, .textArray(wanted.map(\.offsets.literal)),
-                ])
+                ]
+            )
         }
         var counts: [LogID: Int] = [:]
         for row in 0..<hits.rowCount {

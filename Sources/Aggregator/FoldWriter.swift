@@ -128,14 +128,16 @@ final class FoldWriter {
                     metrics.retried(.generation)
                     logger.notice(
                         "another generation is active",
-                        metadata: ["active": "\(active.map(String.init) ?? "none")"])
+                        metadata: ["active": "\(active.map(String.init) ?? "none")"]
+                    )
                     result.mustResync = true
                     result.wasAbandoned = true
                 case .miss(let logs):
                     metrics.retried(.miss)
                     logger.info(
                         "offsets were folded by somebody else",
-                        metadata: ["logs": "\(logs.prefix(5))", "count": "\(logs.count)"])
+                        metadata: ["logs": "\(logs.prefix(5))", "count": "\(logs.count)"]
+                    )
                 case .inDoubt(let error):
                     isInDoubt = true
                     metrics.retried(.inDoubt)
@@ -148,7 +150,8 @@ final class FoldWriter {
             }
         }
         metrics.commitSeconds.record(
-            microseconds: Int64((time.monotonicNanoseconds() &- started) / 1_000))
+            microseconds: Int64((time.monotonicNanoseconds() &- started) / 1_000)
+        )
         job.output.removeAll()
         result.output = job.output
         return result
@@ -188,11 +191,16 @@ final class FoldWriter {
     // MARK: Parts of an attempt
 
     private func attempt(
-        _ job: FoldJob, _ result: inout FoldResult, _ connection: PostgresConnection
+        _ job: FoldJob,
+        _ result: inout FoldResult,
+        _ connection: PostgresConnection
     ) throws(FoldFailure) {
         let ids = try resolve(job.output.rollups, connection)
         let transaction = FoldTransaction(
-            connection: connection, generation: job.generation, observer: observer)
+            connection: connection,
+            generation: job.generation,
+            observer: observer
+        )
         let written = try transaction.write(job.batch, job.output, ids: ids)
         backoff.reset()
         for (log, offsets) in job.batch.wanted {
@@ -209,7 +217,8 @@ final class FoldWriter {
 
     /// The database's id of each value of each text dimension.
     private func resolve(
-        _ rollups: FoldBatch, _ connection: PostgresConnection
+        _ rollups: FoldBatch,
+        _ connection: PostgresConnection
     ) throws(FoldFailure) -> [[Int32]] {
         var values: [DimensionValue] = []
         var counts: [Int] = []
@@ -243,7 +252,9 @@ final class FoldWriter {
 
     /// Reloads what is folded of the batch's logs and drops it from the batch.
     private func reload(
-        _ job: inout FoldJob, _ result: inout FoldResult, isInDoubt: Bool,
+        _ job: inout FoldJob,
+        _ result: inout FoldResult,
+        isInDoubt: Bool,
         _ connection: PostgresConnection
     ) throws(FoldFailure) {
         let state = try load(job.batch.logs, connection)
@@ -278,7 +289,8 @@ final class FoldWriter {
     }
 
     private func load(
-        _ logs: [LogID], _ connection: PostgresConnection
+        _ logs: [LogID],
+        _ connection: PostgresConnection
     ) throws(FoldFailure) -> FoldedState {
         do throws(PostgresError) {
             return try FoldStatements.load(logs, on: connection)
@@ -299,10 +311,13 @@ final class FoldWriter {
         }
         do throws(PostgresError) {
             let made = try PostgresConnection(
-                configuration.postgres, applicationName: "sluice-aggregator")
+                configuration.postgres,
+                applicationName: "sluice-aggregator"
+            )
             let idle = configuration.idleTransactionTimeout.milliseconds
             try made.execute(
-                "SET idle_in_transaction_session_timeout = \(idle); SET jit = off")
+                "SET idle_in_transaction_session_timeout = \(idle); SET jit = off"
+            )
             connection = made
             wasConnected = true
             return made
@@ -316,11 +331,13 @@ final class FoldWriter {
         if error.isRetriable {
             logger.notice(
                 "the database did not take a batch, trying again",
-                metadata: ["error": "\(error)", "delay": "\(delay)"])
+                metadata: ["error": "\(error)", "delay": "\(delay)"]
+            )
         } else {
             logger.error(
                 "the database refuses a batch, trying again",
-                metadata: ["error": "\(error)", "delay": "\(delay)"])
+                metadata: ["error": "\(error)", "delay": "\(delay)"]
+            )
         }
         stop.wait(delay) { time.monotonicNanoseconds() }
     }

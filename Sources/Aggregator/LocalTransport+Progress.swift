@@ -68,7 +68,8 @@ extension LocalTransport {
                 "the database is older than the checkpoint, reading the log again",
                 metadata: [
                     "log": "\(log.id)", "checkpoint": "\(log.checkpoint)", "folded": "\(log.done)",
-                ])
+                ]
+            )
             metrics.logsReset.add()
             store(&log)
         }
@@ -114,13 +115,15 @@ extension LocalTransport {
     private func pause(_ log: inout FollowedLog, ranges: Int) {
         closeReader(&log)
         log.reset()
-        if case .paused = log.mode {} else {
+        if case .paused = log.mode {
+        } else {
             logger.error(
                 """
                 a log is paused because its folded set is in too many pieces; find out who \
                 folds offsets out of order
                 """,
-                metadata: ["log": "\(log.id)", "ranges": "\(ranges)"])
+                metadata: ["log": "\(log.id)", "ranges": "\(ranges)"]
+            )
         }
         log.mode = .paused(examineAt: now &+ 10_000_000_000)
     }
@@ -214,7 +217,8 @@ extension LocalTransport {
             metrics.checkpointFailures.add()
             logger.error(
                 "could not store a checkpoint",
-                metadata: ["log": "\(log.id)", "error": "\(error)"])
+                metadata: ["log": "\(log.id)", "error": "\(error)"]
+            )
         }
     }
 }

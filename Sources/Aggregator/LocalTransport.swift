@@ -137,7 +137,9 @@ final class LocalTransport {
     ///     on makes the next transaction larger instead of waiting.
     ///   - giveUpAt: Monotonic nanoseconds when to return with an empty batch.
     func collect(
-        into job: inout FoldJob, giveUpAt: UInt64, isWriterIdle: () -> Bool
+        into job: inout FoldJob,
+        giveUpAt: UInt64,
+        isWriterIdle: () -> Bool
     ) {
         let latest = configuration.latestCompletion(time)
         var flushAt: UInt64?
@@ -156,7 +158,9 @@ final class LocalTransport {
             if topologySeen != directory.topologyCount { until = min(until, surveyNotBefore) }
             guard until > now else { continue }
             directory.waitForChange(
-                since: change, timeout: .nanoseconds(Int64(clamping: until - now)))
+                since: change,
+                timeout: .nanoseconds(Int64(clamping: until - now))
+            )
         }
     }
 
@@ -205,7 +209,8 @@ final class LocalTransport {
             metrics.readFailures.add()
             logger.error(
                 "could not read a log, trying again",
-                metadata: ["log": "\(log.id)", "error": "\(error)"])
+                metadata: ["log": "\(log.id)", "error": "\(error)"]
+            )
             closeReader(&log)
             log.mode = .unreadable(examineAt: now &+ 1_000_000_000)
             return false
@@ -214,7 +219,10 @@ final class LocalTransport {
 
     /// Puts an item's unfolded offsets into the batch; returns the bytes taken.
     private func take(
-        _ item: LogItem, of log: inout FollowedLog, into job: inout FoldJob, latest: Int64
+        _ item: LogItem,
+        of log: inout FollowedLog,
+        into job: inout FoldJob,
+        latest: Int64
     ) -> Int {
         let range: Range<UInt64>
         let retained: RetainedBatch.Item
@@ -228,7 +236,10 @@ final class LocalTransport {
         case .skip(let offsets, let reason):
             range = offsets.numbers
             retained = .skip(
-                range, reason, appendTime: log.appendTime ?? time.wallMicroseconds())
+                range,
+                reason,
+                appendTime: log.appendTime ?? time.wallMicroseconds()
+            )
         case .end(let offset):
             log.end = offset.rawValue
             guard !log.endRecorded, !log.endTaken else { return 0 }

@@ -69,7 +69,9 @@ package struct Migrator: Sendable {
     ///   refuses.
     package func migrate(_ uri: String) async throws(MigrationError) -> [Migration] {
         let client = PostgresClient(
-            uri, options: PostgresConnectionOptions(applicationName: "sluice-migrate"))
+            uri,
+            options: PostgresConnectionOptions(applicationName: "sluice-migrate")
+        )
         do {
             return try await client.run { connection in try migrate(connection) }
         } catch let error as MigrationError {
@@ -109,7 +111,8 @@ package struct Migrator: Sendable {
                 try connection.execute(next.sql)
                 try connection.query(
                     "INSERT INTO sluice.migration (version, name, sha256) VALUES ($1, $2, $3)",
-                    [.int(Int64(next.version)), .text(next.name), .text(next.sha256)])
+                    [.int(Int64(next.version)), .text(next.name), .text(next.sha256)]
+                )
             } catch {
                 throw .database("migration \(next.version) \"\(next.name)\": \(error)")
             }
@@ -141,8 +144,11 @@ package struct Migrator: Sendable {
             }
             guard migration.sha256 == found.sha256 else {
                 throw .edited(
-                    version: version, name: migration.name, applied: found.sha256,
-                    compiled: migration.sha256)
+                    version: version,
+                    name: migration.name,
+                    applied: found.sha256,
+                    compiled: migration.sha256
+                )
             }
         }
     }

@@ -89,8 +89,11 @@ package struct OffsetRanges: Equatable, Sendable {
         while end > start, ranges[end - 1].lowerBound > range.upperBound { end -= 1 }
         var joined = range
         if start < end {
-            joined = min(joined.lowerBound, ranges[start].lowerBound)
-                ..< max(joined.upperBound, ranges[end - 1].upperBound)
+            joined =
+                min(
+                    joined.lowerBound,
+                    ranges[start].lowerBound
+                )..<max(joined.upperBound, ranges[end - 1].upperBound)
         }
         ranges.replaceSubrange(start..<end, with: CollectionOfOne(joined))
     }
@@ -112,7 +115,8 @@ package struct OffsetRanges: Equatable, Sendable {
 
     /// The offsets of a range that are not in `other`.
     package static func parts(
-        of range: Range<UInt64>, without other: OffsetRanges
+        of range: Range<UInt64>,
+        without other: OffsetRanges
     ) -> [Range<UInt64>] {
         var parts: [Range<UInt64>] = []
         var from = range.lowerBound

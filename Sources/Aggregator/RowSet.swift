@@ -42,7 +42,9 @@ struct RowSet {
 
     /// Lends the bytes of a histogram or sketch.
     func withBlob<T, E: Error>(
-        _ row: Int, _ blob: Int, _ body: (Span<UInt8>) throws(E) -> T
+        _ row: Int,
+        _ blob: Int,
+        _ body: (Span<UInt8>) throws(E) -> T
     ) throws(E) -> T {
         try body(arena.span.extracting(range(row, blob)))
     }
@@ -83,7 +85,10 @@ struct RowSet {
 
     /// Appends a row of another set, with another key if wanted.
     mutating func append(
-        _ other: borrowing RowSet, _ row: Int, bucket: Int64? = nil, key: [Int32]? = nil
+        _ other: borrowing RowSet,
+        _ row: Int,
+        bucket: Int64? = nil,
+        key: [Int32]? = nil
     ) {
         buckets.append(bucket ?? other.buckets[row])
         ids.append(contentsOf: key?[...] ?? other.key(row))
@@ -151,7 +156,8 @@ struct RowSet {
     ///   - known: How many rows at the beginning are known keys.
     /// - Returns: The rows, and for each whether its key was not among the known ones.
     func merged(
-        _ definition: RollupDefinition, known: Int
+        _ definition: RollupDefinition,
+        known: Int
     ) throws(MeasureError) -> (rows: RowSet, isNew: [Bool]) {
         let order = buckets.indices.sorted { precedes($0, $1) }
         var result = RowSet(definition)
@@ -179,7 +185,8 @@ struct RowSet {
 
     /// Adds a row to an accumulator.
     func add(
-        _ row: Int, to accumulator: inout MeasureAccumulator
+        _ row: Int,
+        to accumulator: inout MeasureAccumulator
     ) throws(MeasureError) {
         accumulator.merge(counts[row])
         let bytes = arena.span
@@ -191,7 +198,9 @@ struct RowSet {
 
     /// Appends what an accumulator holds.
     mutating func append(
-        _ accumulator: MeasureAccumulator, bucket: Int64, key: ArraySlice<Int32>
+        _ accumulator: MeasureAccumulator,
+        bucket: Int64,
+        key: ArraySlice<Int32>
     ) {
         buckets.append(bucket)
         ids.append(contentsOf: key)
@@ -220,7 +229,9 @@ struct RowSet {
 extension CopyWriter {
     /// Writes some rows of a set.
     mutating func rows(
-        _ set: borrowing RowSet, _ range: Range<Int>, columns: Int
+        _ set: borrowing RowSet,
+        _ range: Range<Int>,
+        columns: Int
     ) throws(PostgresError) {
         for row in range {
             try self.row(columns: columns)

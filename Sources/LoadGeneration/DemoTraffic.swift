@@ -38,8 +38,11 @@ package enum DemoTraffic {
             key = random.below(100) == 0 ? "not-a-key" : keys[keyChoice.draw(&random)]
         }
         return Request(
-            method: route.method, path: path, key: key,
-            bodyLength: route.method == "POST" ? 200 + random.below(800) : 0)
+            method: route.method,
+            path: path,
+            key: key,
+            bodyLength: route.method == "POST" ? 200 + random.below(800) : 0
+        )
     }
 
     /// The same APIs for records written straight into a log.
@@ -47,21 +50,30 @@ package enum DemoTraffic {
         func endpoint(_ text: String) -> TrafficProfile.Endpoint {
             let parts = text.split(separator: " ")
             return TrafficProfile.Endpoint(
-                method: Array(parts[0].utf8), route: Array(parts[1].utf8),
-                path: Array(parts[1].utf8))
+                method: Array(parts[0].utf8),
+                route: Array(parts[1].utf8),
+                path: Array(parts[1].utf8)
+            )
         }
         func api(_ id: String, _ version: String, _ routes: [String]) -> TrafficProfile.API {
             TrafficProfile.API(
-                org: Array("demo".utf8), id: Array(id.utf8), version: Array(version.utf8),
-                routes: routes.map(endpoint))
+                org: Array("demo".utf8),
+                id: Array(id.utf8),
+                version: Array(version.utf8),
+                routes: routes.map(endpoint)
+            )
         }
         return [
             api(
-                "orders", "v1",
-                ["GET /orders/{id}", "GET /orders", "POST /orders", "DELETE /orders/{id}"]),
+                "orders",
+                "v1",
+                ["GET /orders/{id}", "GET /orders", "POST /orders", "DELETE /orders/{id}"]
+            ),
             api(
-                "catalog", "v2",
-                ["GET /catalog/items/{id}", "GET /catalog/items", "GET /catalog/search"]),
+                "catalog",
+                "v2",
+                ["GET /catalog/items/{id}", "GET /catalog/items", "GET /catalog/search"]
+            ),
             api("payments", "v1", ["POST /payments", "GET /payments/{id}"]),
         ]
     }()

@@ -5,7 +5,7 @@ package struct WeightedChoice: Sendable {
     private let thresholds: [Double]
     private let aliases: [Int]
 
-    /// Index `i` comes up in proportion to `weights[i]`; there is at least one, and all are positive.
+    /// Index `i` comes up in proportion to `weights[i]`; there is at least one, all are positive.
     package init(weights: [Double]) {
         precondition(!weights.isEmpty, "a choice needs something to choose from")
         let count = weights.count

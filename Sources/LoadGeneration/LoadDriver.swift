@@ -48,7 +48,8 @@ final class LoadDriver {
             }
             for _ in 1..<max(1, driver.plan.connections) { _ = driver.connect() }
             driver.ticker = loop.scheduleRepeatedTask(
-                initialDelay: .zero, delay: .milliseconds(1)
+                initialDelay: .zero,
+                delay: .milliseconds(1)
             ) { _ in bound.value.tick() }
         }
         return finished.futureResult
@@ -130,7 +131,7 @@ final class LoadDriver {
         idle.removeAll { $0 === connection }
         guard !isDone else { return }
         if wasBusy { report.failed += 1 }
-        // One new connection for each lost one; when the server is gone the grace period ends the run.
+        // One new connection for each lost one; when the server is gone the grace period ends it.
         _ = connect()
     }
 }
@@ -190,8 +191,11 @@ final class LoadConnection: ChannelInboundHandler {
             headers.add(name: "content-length", value: String(request.bodyLength))
         }
         let head = HTTPRequestHead(
-            version: .http1_1, method: HTTPMethod(rawValue: request.method), uri: request.path,
-            headers: headers)
+            version: .http1_1,
+            method: HTTPMethod(rawValue: request.method),
+            uri: request.path,
+            headers: headers
+        )
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         if request.bodyLength > 0 {
             let body = ByteBuffer(repeating: 0x78, count: request.bodyLength)

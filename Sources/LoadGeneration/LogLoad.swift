@@ -43,7 +43,11 @@ package struct LogLoad: Sendable {
         var randomness = SystemRandom()
         let log = LogID(random: &randomness)
         var synthesizer = RecordSynthesizer(
-            profile, seed: seed, start: start, stepMicroseconds: stepMicroseconds)
+            profile,
+            seed: seed,
+            start: start,
+            stepMicroseconds: stepMicroseconds
+        )
         var end = Offset.zero
         _ = try directory.writeSealedLog(id: log, configuration) {
             writer throws(EventLogError) in

@@ -25,8 +25,8 @@ package struct RecordSynthesizer {
     /// Event time of the next record, in microseconds since 1970.
     package var eventTime: Int64 { clock }
 
-    /// Records start at `start` (µs since 1970) and come every `stepMicroseconds`; the same seed and
-    /// profile give the same records.
+    /// Records start at `start` (µs since 1970) and come every `stepMicroseconds`; the same seed
+    /// and profile give the same records.
     package init(
         _ profile: TrafficProfile,
         seed: UInt64,

@@ -35,8 +35,8 @@ package struct SeededGenerator: RandomNumberGenerator, Sendable {
         return result
     }
 
-    /// A number in `0 ..< bound` by multiplication (Lemire); its bias of `bound / 2⁶⁴` does not matter
-    /// for traffic. `bound` is positive.
+    /// A number in `0 ..< bound` by multiplication (Lemire); its bias of `bound / 2⁶⁴` does not
+    /// matter for traffic. `bound` is positive.
     package mutating func below(_ bound: Int) -> Int {
         Int(truncatingIfNeeded: next().multipliedFullWidth(by: UInt64(bound)).high)
     }

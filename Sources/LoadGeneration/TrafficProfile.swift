@@ -76,7 +76,8 @@ package struct TrafficProfile: Sendable {
                 LatencyShape(
                     fast: LatencyShape(medianMicroseconds: 900, p99Microseconds: 4_000),
                     slow: LatencyShape(medianMicroseconds: 90_000, p99Microseconds: 400_000),
-                    slowShare: 0.3)
+                    slowShare: 0.3
+                )
             case .constant: LatencyShape(constantMicroseconds: 12_345)
             }
     }
@@ -87,19 +88,25 @@ package struct TrafficProfile: Sendable {
             Endpoint(
                 method: Array(methods[route % methods.count].utf8),
                 route: Array("/api-\(index)/resource-\(route)/{id}".utf8),
-                path: Array("/api-\(index)/resource-\(route)/4711".utf8))
+                path: Array("/api-\(index)/resource-\(route)/4711".utf8)
+            )
         }
         return API(
-            org: Array(org.utf8), id: Array("api-\(index)".utf8),
-            version: Array("v\(1 + index % 3)".utf8), routes: routes)
+            org: Array(org.utf8),
+            id: Array("api-\(index)".utf8),
+            version: Array("v\(1 + index % 3)".utf8),
+            routes: routes
+        )
     }
 
     private static func key(_ index: Int) -> Key {
         let plans = ["gold", "silver", "bronze", "free"]
         let hexadecimal = String(UInt64(index) &* 0x9E37_79B9_7F4A_7C15 | 1 << 63, radix: 16)
         return Key(
-            id: Array(hexadecimal.utf8), application: Array("app-\(index / 2)".utf8),
+            id: Array(hexadecimal.utf8),
+            application: Array("app-\(index / 2)".utf8),
             plan: Array(plans[index % plans.count].utf8),
-            clientIP: Array("10.\(index >> 16 & 255).\(index >> 8 & 255).\(index & 255)".utf8))
+            clientIP: Array("10.\(index >> 16 & 255).\(index >> 8 & 255).\(index & 255)".utf8)
+        )
     }
 }

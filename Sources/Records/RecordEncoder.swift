@@ -73,7 +73,9 @@ package struct RecordEncoder: Sendable {
 
     /// Puts a captured request or response.
     package mutating func putCapture(
-        _ field: RecordField, _ data: Span<UInt8>, originalLength: UInt64
+        _ field: RecordField,
+        _ data: Span<UInt8>,
+        originalLength: UInt64
     ) {
         let lengthSize = originalLength == 0 ? 0 : 1 + Self.varintSize(originalLength)
         let count = Self.delimitedSize(data.count) + lengthSize

@@ -93,7 +93,8 @@ extension RecordView {
 
     /// Checks that a nested message's fields are well formed.
     private func validateNested(
-        _ bytes: Span<UInt8>, _ range: ByteRange
+        _ bytes: Span<UInt8>,
+        _ range: ByteRange
     ) throws(RecordError) {
         var reader = WireReader(bytes.extracting(range.range))
         while !reader.isAtEnd {
@@ -109,7 +110,8 @@ extension RecordKind {
     /// The kind of a number on the wire, which protobuf truncates to 32 bits.
     @inline(__always)
     init(wire value: UInt64) {
-        self = RecordKind(rawValue: UInt8(clamping: UInt32(truncatingIfNeeded: value)))
+        self =
+            RecordKind(rawValue: UInt8(clamping: UInt32(truncatingIfNeeded: value)))
             ?? .unspecified
     }
 }
@@ -118,7 +120,8 @@ extension Outcome {
     /// The outcome of a number on the wire, which protobuf truncates to 32 bits.
     @inline(__always)
     init(wire value: UInt64) {
-        self = Outcome(rawValue: UInt8(clamping: UInt32(truncatingIfNeeded: value)))
+        self =
+            Outcome(rawValue: UInt8(clamping: UInt32(truncatingIfNeeded: value)))
             ?? .unspecified
     }
 }

@@ -119,7 +119,8 @@ package struct RecordView: BitwiseCopyable, Sendable {
 
     /// Calls the body with the ranges of each tag's key and value, in the order of the wire.
     package func forEachTag(
-        in bytes: RawSpan, _ body: (_ key: ByteRange, _ value: ByteRange) -> Void
+        in bytes: RawSpan,
+        _ body: (_ key: ByteRange, _ value: ByteRange) -> Void
     ) {
         guard tagCount > 0 else { return }
         let octets = bytes.octets

@@ -76,7 +76,8 @@ extension RequestRecord {
 
     /// Reads a tag or capture; ignores every other field.
     private mutating func readNested(
-        _ field: RecordField, _ content: Span<UInt8>
+        _ field: RecordField,
+        _ content: Span<UInt8>
     ) throws(RecordError) {
         switch field {
         case .tags:
@@ -85,7 +86,9 @@ extension RequestRecord {
             tags.append(
                 RecordTag(
                     key: content.extracting(key.range).text(),
-                    value: content.extracting(value.range).text()))
+                    value: content.extracting(value.range).text()
+                )
+            )
         case .capturedRequest:
             var capture = capturedRequest ?? RecordCapture()
             try capture.merge(content)

@@ -149,7 +149,8 @@ private struct RecordJSON {
     /// Appends bytes in Base64 with padding.
     private mutating func base64(_ data: [UInt8]) {
         let alphabet = Array(
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".unicodeScalars)
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".unicodeScalars
+        )
         var index = 0
         while index < data.count {
             let left = data.count - index

@@ -70,7 +70,8 @@ package enum UserAgentFamily: UInt8, CaseIterable, Sendable, BitwiseCopyable {
 
     /// The words that give a program away, in no particular order.
     private static let table = WordTable(
-        words.flatMap { entry in entry.words.map { ($0, entry.family.rawValue) } })
+        words.flatMap { entry in entry.words.map { ($0, entry.family.rawValue) } }
+    )
 
     /// The words of each family.
     private static let words: [(family: UserAgentFamily, words: [String])] = [
@@ -160,7 +161,8 @@ package enum ClientPlatform: UInt8, CaseIterable, Sendable, BitwiseCopyable {
 
     /// The words that give a system away.
     private static let table = WordTable(
-        words.flatMap { entry in entry.words.map { ($0, entry.platform.rawValue) } })
+        words.flatMap { entry in entry.words.map { ($0, entry.platform.rawValue) } }
+    )
 
     /// The words of each system.
     private static let words: [(platform: ClientPlatform, words: [String])] = [

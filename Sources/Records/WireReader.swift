@@ -39,7 +39,8 @@ package struct WireReader: ~Escapable {
     /// Reads a varint of two bytes or more, and where it ends; takes no reader, so that readers
     /// may live in registers.
     private static func longVarint(
-        _ bytes: Span<UInt8>, _ start: Int
+        _ bytes: Span<UInt8>,
+        _ start: Int
     ) throws(RecordError) -> (UInt64, Int) {
         var index = start
         var value: UInt64 = 0
@@ -87,7 +88,9 @@ package struct WireReader: ~Escapable {
         let length = try varint()
         guard length <= UInt64(bytes.count &- position) else { throw .truncated(position: start) }
         let range = ByteRange(
-            start: UInt32(truncatingIfNeeded: position), count: UInt32(truncatingIfNeeded: length))
+            start: UInt32(truncatingIfNeeded: position),
+            count: UInt32(truncatingIfNeeded: length)
+        )
         position &+= Int(truncatingIfNeeded: length)  // at most the bytes that remain
         return range
     }

@@ -107,14 +107,16 @@ package struct RollupDefinition: Hashable, Sendable {
         name: "api",
         dimensions: [.org, .api, .version, .route, .method, .status, .outcome, .region],
         tiers: [.minute, .quarterHour, .day],
-        countsKeys: true)
+        countsKeys: true
+    )
 
     /// Who called what.
     package static let consumer = RollupDefinition(
         name: "consumer",
         dimensions: [.org, .api, .version, .route, .application, .key, .plan, .statusClass],
         tiers: [.quarterHour, .day],
-        countsKeys: false)
+        countsKeys: false
+    )
 
     /// The rollups that every installation has.
     package static let builtIn = [api, consumer]

@@ -37,7 +37,8 @@ package enum DistinctSketch {
     /// Calls the body with every register that is not 0, ascending.
     @inline(__always)
     package static func forEach(
-        _ encoded: Span<UInt8>, _ body: (_ register: Int, _ rank: UInt8) -> Void
+        _ encoded: Span<UInt8>,
+        _ body: (_ register: Int, _ rank: UInt8) -> Void
     ) throws(MeasureError) {
         guard !encoded.isEmpty else { return }
         switch encoded[0] {
@@ -63,7 +64,8 @@ package enum DistinctSketch {
             }
             for group in 0..<1024 {
                 let byte = 1 + 3 * group
-                var bits = UInt32(encoded[byte]) | UInt32(encoded[byte + 1]) << 8
+                var bits =
+                    UInt32(encoded[byte]) | UInt32(encoded[byte + 1]) << 8
                     | UInt32(encoded[byte + 2]) << 16
                 for place in 0..<4 {
                     let rank = UInt8(truncatingIfNeeded: bits & 63)
@@ -96,7 +98,8 @@ package enum DistinctSketch {
         output.append(2)
         for group in 0..<1024 {
             let first = 4 * group
-            let bits = UInt32(ranks[first]) | UInt32(ranks[first + 1]) << 6
+            let bits =
+                UInt32(ranks[first]) | UInt32(ranks[first + 1]) << 6
                 | UInt32(ranks[first + 2]) << 12 | UInt32(ranks[first + 3]) << 18
             output.append(UInt8(truncatingIfNeeded: bits))
             output.append(UInt8(truncatingIfNeeded: bits >> 8))

@@ -49,7 +49,9 @@ package struct FoldBatch: Sendable {
     /// The id of a record's value of a dimension; the number itself for integer dimensions.
     @inline(__always)
     private mutating func valueID(
-        of dimension: Dimension, in record: RecordView, _ octets: Span<UInt8>
+        of dimension: Dimension,
+        in record: RecordView,
+        _ octets: Span<UInt8>
     ) -> UInt32 {
         let place = Int(dimension.rawValue)
         switch dimension {
@@ -107,7 +109,8 @@ package struct FoldBatch: Sendable {
 
     /// Calls the body with every row of a rollup, in the order in which their keys first came.
     package func forEachRow<E: Error>(
-        of rollup: Int, _ body: (borrowing FoldedRow) throws(E) -> Void
+        of rollup: Int,
+        _ body: (borrowing FoldedRow) throws(E) -> Void
     ) throws(E) {
         try tables[rollup].forEachRow(values, body)
     }

@@ -22,8 +22,14 @@ package struct FoldedRow: ~Escapable {
     /// Gathers the parts of a row.
     @_lifetime(copy valueIDs, copy latency, copy upstream, copy clients, copy keys)
     init(
-        _ definition: RollupDefinition, _ values: [ValueTable], bucket: Int64, counts: Counts,
-        valueIDs: Span<UInt32>, latency: Span<UInt8>, upstream: Span<UInt8>, clients: Span<UInt8>,
+        _ definition: RollupDefinition,
+        _ values: [ValueTable],
+        bucket: Int64,
+        counts: Counts,
+        valueIDs: Span<UInt32>,
+        latency: Span<UInt8>,
+        upstream: Span<UInt8>,
+        clients: Span<UInt8>,
         keys: Span<UInt8>
     ) {
         self.definition = definition

@@ -70,7 +70,9 @@ struct RowEncoder {
             for place in range {
                 let value = grouped.samples[place]
                 sketch.add(
-                    register: Int(value >> 6), rank: UInt8(truncatingIfNeeded: value & 63))
+                    register: Int(value >> 6),
+                    rank: UInt8(truncatingIfNeeded: value & 63)
+                )
             }
             sketch.encode(into: &output)
             sketch.removeAll()

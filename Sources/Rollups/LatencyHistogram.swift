@@ -42,7 +42,8 @@ package enum LatencyHistogram {
     /// Calls the body with every bucket that is not empty, by ascending index.
     @inline(__always)
     package static func forEach(
-        _ encoded: Span<UInt8>, _ body: (_ index: Int, _ count: UInt64) -> Void
+        _ encoded: Span<UInt8>,
+        _ body: (_ index: Int, _ count: UInt64) -> Void
     ) throws(MeasureError) {
         var reader = CanonicalReader(encoded)
         var next: UInt64 = 0
@@ -86,7 +87,10 @@ package enum LatencyHistogram {
     ///
     /// The result is a bucket's middle, moved into the known minimum and maximum.
     package static func quantile(
-        _ quantile: Double, of encoded: Span<UInt8>, min: UInt64 = 0, max: UInt64 = .max
+        _ quantile: Double,
+        of encoded: Span<UInt8>,
+        min: UInt64 = 0,
+        max: UInt64 = .max
     ) throws(MeasureError) -> UInt64? {
         let total = try total(encoded)
         guard total > 0 else { return nil }

@@ -51,14 +51,18 @@ package struct MeasureAccumulator: Sendable {
     /// A quantile of total durations in microseconds; nil when none is known.
     package func latencyQuantile(_ quantile: Double) -> UInt64? {
         latency.quantile(
-            quantile, min: UInt64(clamping: counts.latency.min),
-            max: UInt64(clamping: counts.latency.max))
+            quantile,
+            min: UInt64(clamping: counts.latency.min),
+            max: UInt64(clamping: counts.latency.max)
+        )
     }
 
     /// A quantile of upstream durations in microseconds; nil when none is known.
     package func upstreamQuantile(_ quantile: Double) -> UInt64? {
         upstream.quantile(
-            quantile, min: UInt64(clamping: counts.upstream.min),
-            max: UInt64(clamping: counts.upstream.max))
+            quantile,
+            min: UInt64(clamping: counts.upstream.min),
+            max: UInt64(clamping: counts.upstream.max)
+        )
     }
 }

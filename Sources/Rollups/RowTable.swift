@@ -228,7 +228,8 @@ struct RowTable: Sendable {
 
     /// Calls the body with every row.
     func forEachRow<E: Error>(
-        _ values: [ValueTable], _ body: (borrowing FoldedRow) throws(E) -> Void
+        _ values: [ValueTable],
+        _ body: (borrowing FoldedRow) throws(E) -> Void
     ) throws(E) {
         let latencies = GroupedSamples(self.latencies, rows: rowCount)
         let upstreams = GroupedSamples(self.upstreams, rows: rowCount)
@@ -246,12 +247,16 @@ struct RowTable: Sendable {
             let third = output.count
             encoder.sketch(credentials, row, into: &output)
             let folded = FoldedRow(
-                definition, values, bucket: bucket(of: row), counts: counts[row],
+                definition,
+                values,
+                bucket: bucket(of: row),
+                counts: counts[row],
                 valueIDs: keys.span.extracting((row * width + 2)..<((row + 1) * width)),
                 latency: output.span.extracting(0..<first),
                 upstream: output.span.extracting(first..<second),
                 clients: output.span.extracting(second..<third),
-                keys: output.span.extracting(third..<output.count))
+                keys: output.span.extracting(third..<output.count)
+            )
             try body(folded)
         }
     }

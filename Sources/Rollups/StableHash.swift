@@ -97,7 +97,8 @@ package func keyRank(of dimensions: [Dimension], values: [String]) -> UInt64 {
         if dimension == .route, value == "__unmatched__" { isUnmatched = true }
         hashes.append(
             dimension.isInteger
-                ? StableHash.hash(integer: Int64(value) ?? 0) : StableHash.hash(value))
+                ? StableHash.hash(integer: Int64(value) ?? 0) : StableHash.hash(value)
+        )
     }
     return keyRank(isUnmatched: isUnmatched, valueHashes: hashes)
 }

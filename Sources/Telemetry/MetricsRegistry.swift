@@ -43,9 +43,10 @@ package final class DurationHistogram: Sendable {
     }
 
     private let state = Mutex(
-        State(counts: [UInt64](repeating: 0, count: boundsMicroseconds.count + 1)))
+        State(counts: [UInt64](repeating: 0, count: boundsMicroseconds.count + 1))
+    )
 
-    /// Counts one duration of `microseconds`; takes a short lock, so once per batch, not per record.
+    /// Counts one duration of `microseconds`; takes a short lock: once per batch, not per record.
     package func record(microseconds: Int64) {
         let slot =
             Self.boundsMicroseconds.firstIndex { microseconds <= $0 }

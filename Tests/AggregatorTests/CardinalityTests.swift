@@ -6,7 +6,8 @@ import Testing
 struct CardinalityTests {
     @Test(
         "a bucket keeps the same keys whatever the order of records and the size of rounds",
-        arguments: zip([1, 3, 40], [51, 52, 54]))
+        arguments: zip([1, 3, 40], [51, 52, 54])
+    )
     func deterministic(keysMax: Int, seed: Int) async throws {
         try await World.with { world in
             var scenario = Scenario(seed: UInt64(seed))
@@ -20,7 +21,8 @@ struct CardinalityTests {
             configuration.flushRecordsMax = 25
             try await world.fold(
                 [world.aggregator(configuration), world.aggregator(configuration)],
-                compacting: configuration)
+                compacting: configuration
+            )
             try scenario.check(world, keysMax: keysMax, "K = \(keysMax)")
         }
     }
@@ -35,7 +37,9 @@ struct CardinalityTests {
             for _ in 0..<4 {
                 try scenario.writeLog(world, records: 40, span: 600_000_000, bad: false)
                 try await world.fold(
-                    [world.aggregator(configuration)], compacting: configuration)
+                    [world.aggregator(configuration)],
+                    compacting: configuration
+                )
             }
             try scenario.check(world, keysMax: 5)
         }

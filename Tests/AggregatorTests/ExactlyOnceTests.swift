@@ -32,7 +32,9 @@ struct ExactlyOnceTests {
         "a step that fails, or a commit of which nobody hears, changes no row",
         arguments: zip(
             FoldStep.allCases + [.updateSources, .commit],
-            (0..<15).map { $0 % 2 == 0 ? PostgresError.deadlock : .lost }))
+            (0..<15).map { $0 % 2 == 0 ? PostgresError.deadlock : .lost }
+        )
+    )
     func failing(step: FoldStep, error: PostgresError) async throws {
         try await World.with { world in
             var scenario = Scenario(seed: 2_000)
@@ -49,7 +51,8 @@ struct ExactlyOnceTests {
 
     @Test(
         "an aggregator that stops between two steps and wakes up later changes no row",
-        arguments: [FoldStep.begin, .copyDeltas, .updateSources, .commit, .committed])
+        arguments: [FoldStep.begin, .copyDeltas, .updateSources, .commit, .committed]
+    )
     func zombie(step: FoldStep) async throws {
         try await World.with { world in
             var scenario = Scenario(seed: 3_000)
@@ -79,7 +82,9 @@ struct ExactlyOnceTests {
     }
 
     @Test(
-        "aggregators that fail at random among growing logs fold everything once", arguments: [7])
+        "aggregators that fail at random among growing logs fold everything once",
+        arguments: [7]
+    )
     func chaos(seed: UInt64) async throws {
         try await World.with { world in
             let shared = Mutex(SplitMix(seed: seed))
@@ -110,13 +115,15 @@ struct ExactlyOnceTests {
                 var lanes: [LaneWriter] = []
                 for _ in 0..<12 {
                     if let lane = try scenario.writeLog(
-                        world, records: scenario.random.below(40),
-                        closes: scenario.random.below(2) == 0)
-                    {
+                        world,
+                        records: scenario.random.below(40),
+                        closes: scenario.random.below(2) == 0
+                    ) {
                         lanes.append(lane)
                     }
                     _ = await world.isFolded(
-                        within: .milliseconds(scenario.random.below(200)))
+                        within: .milliseconds(scenario.random.below(200))
+                    )
                 }
                 for lane in lanes { try lane.close() }
                 #expect(await world.isFolded())
@@ -139,13 +146,17 @@ struct ExactlyOnceTests {
         // The backup, from before the second half.
         let admin = try PostgresConnection(
             database.superuserURI.replacing("@/\(database.name)?", with: "@/postgres?"),
-            applicationName: "tests")
+            applicationName: "tests"
+        )
         let backup = "\(database.name)_backup"
         try admin.execute("CREATE DATABASE \(backup) TEMPLATE \(database.name) OWNER sluice")
         func more() throws {
             for _ in 0..<60 {
                 let request = SampleRequest.random(
-                    &scenario.random, around: Scenario.start, span: 1_000_000_000)
+                    &scenario.random,
+                    around: Scenario.start,
+                    span: 1_000_000_000
+                )
                 try lane.append(eventTime: request.completedAt) { request.encode(into: &$0) }
                 scenario.add(request)
                 scenario.offsets += 1
@@ -157,7 +168,8 @@ struct ExactlyOnceTests {
             try admin.execute("ALTER DATABASE \(database.name) ALLOW_CONNECTIONS false")
             try admin.query(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1",
-                [.text(database.name)])
+                [.text(database.name)]
+            )
             try admin.execute("ALTER DATABASE \(database.name) RENAME TO \(backup)_old")
             try admin.execute("ALTER DATABASE \(backup) RENAME TO \(database.name)")
             try admin.execute("DROP DATABASE \(backup)_old WITH (FORCE)")
@@ -188,17 +200,20 @@ struct ExactlyOnceTests {
         try await World.with { world in
             var scenario = Scenario(seed: 5_000)
             let paused = try #require(
-                try scenario.writeLog(world, records: 40, bad: false, closes: false))
+                try scenario.writeLog(world, records: 40, bad: false, closes: false)
+            )
             let pieces = (1..<12).map { "[\(3 * $0),\(3 * $0 + 1))" }.joined(separator: ",")
             try world.connect().query(
                 """
                 INSERT INTO sluice.source (generation, log_id, folded)
                 VALUES (1, $1::text::uuid, $2::text::int8multirange)
                 """,
-                [.text(paused.logID.description), .text("{\(pieces)}")])
+                [.text(paused.logID.description), .text("{\(pieces)}")]
+            )
             var other = Scenario(seed: 5_001)
             let lane = try #require(
-                try other.writeLog(world, records: 40, bad: false, closes: false))
+                try other.writeLog(world, records: 40, bad: false, closes: false)
+            )
             var configuration = world.configuration
             configuration.rangesPerLogMax = 10
             try await world.whileRunning([world.aggregator(configuration)]) {
@@ -209,7 +224,8 @@ struct ExactlyOnceTests {
                 SELECT sum(requests) FROM (
                     SELECT requests FROM sluice_g1.api_delta
                     UNION ALL SELECT requests FROM sluice_g1.api_1d) r
-                """)
+                """
+            )
             #expect(count.int(0, 0) == Int64(other.requests))
             // With more patience it is filled: pieces are not folded again.
             try await world.fold([world.aggregator(world.configuration)])

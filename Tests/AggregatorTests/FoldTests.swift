@@ -43,7 +43,10 @@ struct FoldTests {
                         let before = lane.nextOffset.rawValue
                         for _ in 0..<20 {
                             let request = SampleRequest.random(
-                                &scenario.random, around: Scenario.start, span: 1_000_000_000)
+                                &scenario.random,
+                                around: Scenario.start,
+                                span: 1_000_000_000
+                            )
                             try lane.append(eventTime: request.completedAt) {
                                 request.encode(into: &$0)
                             }
@@ -69,10 +72,14 @@ struct FoldTests {
             // Across a month, a year and a leap day.
             for start: Int64 in [1_451_606_100_000_000, 1_456_703_700_000_000, 100_000_000] {
                 let lane = try #require(
-                    try scenario.writeLog(world, records: 0, bad: false, closes: false))
+                    try scenario.writeLog(world, records: 0, bad: false, closes: false)
+                )
                 for _ in 0..<150 {
                     let request = SampleRequest.random(
-                        &scenario.random, around: start, span: 2 * 86_400_000_000)
+                        &scenario.random,
+                        around: start,
+                        span: 2 * 86_400_000_000
+                    )
                     try lane.append(eventTime: start) { request.encode(into: &$0) }
                     scenario.add(request)
                 }
@@ -101,12 +108,16 @@ struct FoldTests {
             var scenario = Scenario(seed: 31)
             try scenario.writeLog(world, records: 0, bad: false)
             let lane = try #require(
-                try scenario.writeLog(world, records: 0, bad: false, closes: false))
+                try scenario.writeLog(world, records: 0, bad: false, closes: false)
+            )
             var third = 0
             for round in 0..<6 {
                 for _ in 0..<10 {
                     let request = SampleRequest.random(
-                        &scenario.random, around: Scenario.start, span: 1_000_000_000)
+                        &scenario.random,
+                        around: Scenario.start,
+                        span: 1_000_000_000
+                    )
                     try lane.append(eventTime: request.completedAt) { request.encode(into: &$0) }
                     // The third batch will be damaged.
                     if round != 2 { scenario.add(request) }
@@ -132,7 +143,8 @@ struct FoldTests {
         try await World.with { world in
             var scenario = Scenario(seed: 41)
             let lane = try #require(
-                try scenario.writeLog(world, records: 5, bad: false, closes: false))
+                try scenario.writeLog(world, records: 5, bad: false, closes: false)
+            )
             try lane.heartbeat()
             try lane.close()
             try await world.fold([world.aggregator(world.configuration)])
@@ -142,7 +154,8 @@ struct FoldTests {
                     heartbeat_at >= started_at, next_offset, end_offset, ended_at IS NOT NULL
                 FROM sluice.log WHERE log_id = $1::text::uuid
                 """,
-                [.text(lane.logID.description)])
+                [.text(lane.logID.description)]
+            )
             try #require(found.rowCount == 1)
             #expect(found.bool(0, 0) == true && found.text(0, 1) == "eu")
             #expect(found.bool(0, 2) == true && found.bool(0, 3) == true)

@@ -17,8 +17,11 @@ struct MigratorTests {
         for (file, migration) in zip(files, Migration.all) {
             let text = try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
             #expect(
-                migration.sql + "\n" == text, "run scripts/generate-migrations.sh after editing")
-            let number = String(repeating: "0", count: 4 - String(migration.version).count)
+                migration.sql + "\n" == text,
+                "run scripts/generate-migrations.sh after editing"
+            )
+            let number =
+                String(repeating: "0", count: 4 - String(migration.version).count)
                 + String(migration.version)
             #expect(file == "\(number)_\(migration.name).sql")
         }
@@ -51,11 +54,17 @@ struct MigratorTests {
     func newer() async throws {
         try await TestDatabase.with { uri in
             let future = Migration(
-                version: 9_000, name: "future", sha256: "00", sql: "CREATE TABLE sluice.t ()")
+                version: 9_000,
+                name: "future",
+                sha256: "00",
+                sql: "CREATE TABLE sluice.t ()"
+            )
             _ = try await Migrator(Migration.all + [future]).migrate(uri)
             await #expect(
                 throws: MigrationError.databaseNewer(
-                    version: 9_000, known: Migration.all.last?.version ?? 0)
+                    version: 9_000,
+                    known: Migration.all.last?.version ?? 0
+                )
             ) { try await Migrator().migrate(uri) }
         }
     }
@@ -66,11 +75,18 @@ struct MigratorTests {
             _ = try await Migrator().migrate(uri)
             let first = try #require(Migration.all.first)
             let edited = Migration(
-                version: first.version, name: first.name, sha256: "00", sql: first.sql)
+                version: first.version,
+                name: first.name,
+                sha256: "00",
+                sql: first.sql
+            )
             await #expect(
                 throws: MigrationError.edited(
-                    version: first.version, name: first.name, applied: first.sha256,
-                    compiled: "00")
+                    version: first.version,
+                    name: first.name,
+                    applied: first.sha256,
+                    compiled: "00"
+                )
             ) { try await Migrator([edited] + Migration.all.dropFirst()).migrate(uri) }
         }
     }
@@ -79,8 +95,11 @@ struct MigratorTests {
     func failing() async throws {
         try await TestDatabase.with { uri in
             let broken = Migration(
-                version: 9_000, name: "broken", sha256: "00",
-                sql: "CREATE TABLE sluice.half (); SELECT 1 / 0")
+                version: 9_000,
+                name: "broken",
+                sha256: "00",
+                sql: "CREATE TABLE sluice.half (); SELECT 1 / 0"
+            )
             await #expect(throws: MigrationError.self) {
                 try await Migrator(Migration.all + [broken]).migrate(uri)
             }

@@ -12,8 +12,11 @@ struct TrafficTests {
         }
         func records(_ seed: UInt64) -> [UInt8] {
             var synthesizer = RecordSynthesizer(
-                TrafficProfile(.ten), seed: seed, start: 1_700_000_000_000_000,
-                stepMicroseconds: 200)
+                TrafficProfile(.ten),
+                seed: seed,
+                start: 1_700_000_000_000_000,
+                stepMicroseconds: 200
+            )
             var encoder = RecordEncoder()
             for _ in 0..<200 { synthesizer.encodeNext(into: &encoder) }
             return encoder.bytes
@@ -48,7 +51,11 @@ struct TrafficTests {
     func decodes() throws {
         for name in TrafficProfile.Name.allCases {
             var synthesizer = RecordSynthesizer(
-                TrafficProfile(name), seed: 3, start: 1_700_000_000_000_000, stepMicroseconds: 10)
+                TrafficProfile(name),
+                seed: 3,
+                start: 1_700_000_000_000_000,
+                stepMicroseconds: 10
+            )
             for _ in 0..<500 {
                 var encoder = RecordEncoder()
                 synthesizer.encodeNext(into: &encoder)

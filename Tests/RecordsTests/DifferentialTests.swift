@@ -9,7 +9,8 @@ import Testing
 struct DifferentialTests {
     @Test(
         "records of the oracle decode to the same values and encode to the same bytes",
-        arguments: [(0, 11), (20, 12), (60, 13), (95, 14)] as [(Int, UInt64)])
+        arguments: [(0, 11), (20, 12), (60, 13), (95, 14)] as [(Int, UInt64)]
+    )
     func bothDirections(absent: Int, seed: UInt64) throws {
         print("seed \(seed)")
         var random = SeededRandom(seed: seed)
@@ -47,7 +48,8 @@ struct DifferentialTests {
 
     @Test(
         "fields in any order, repeated, unknown, of another type, or in groups read the same",
-        arguments: [21, 22, 23] as [UInt64])
+        arguments: [21, 22, 23] as [UInt64]
+    )
     func soup(seed: UInt64) throws {
         print("seed \(seed)")
         var random = SeededRandom(seed: seed)

@@ -17,7 +17,9 @@ struct FieldSoup {
 
     /// A varint, now and then longer than it need be; protobuf takes no tag above five bytes.
     static func varint(
-        _ value: UInt64, _ random: inout SeededRandom, sizeMax: Int = 10
+        _ value: UInt64,
+        _ random: inout SeededRandom,
+        sizeMax: Int = 10
     ) -> [UInt8] {
         var bytes: [UInt8] = []
         var rest = value
@@ -39,9 +41,11 @@ struct FieldSoup {
     private static func field(_ random: inout SeededRandom) -> [UInt8] {
         let known = RecordField.allCases.randomElement(using: &random) ?? .org
         let isKnown = random.chance(80)
-        let number = isKnown
+        let number =
+            isKnown
             ? UInt64(known.rawValue) : UInt64.random(in: 48...536_870_910, using: &random)
-        let wireType: UInt64 = isKnown && random.chance(90)
+        let wireType: UInt64 =
+            isKnown && random.chance(90)
             ? (isNumber(known) ? 0 : 2) : [0, 1, 2, 3, 5].randomElement(using: &random) ?? 0
         if known == .schemaVersion, isKnown, wireType == 0 {
             return varint(8, &random, sizeMax: 5)
@@ -53,7 +57,10 @@ struct FieldSoup {
 
     /// What follows a tag.
     private static func content(
-        _ number: UInt64, _ wireType: UInt64, _ field: RecordField?, depth: Int,
+        _ number: UInt64,
+        _ wireType: UInt64,
+        _ field: RecordField?,
+        depth: Int,
         _ random: inout SeededRandom
     ) -> [UInt8] {
         switch wireType {
@@ -64,7 +71,8 @@ struct FieldSoup {
             var bytes: [UInt8] = []
             for _ in 0..<Int.random(in: 0...3, using: &random) {
                 let inner = UInt64.random(in: 1...100, using: &random)
-                let type: UInt64 = (depth < 4 ? [0, 1, 2, 3, 5] : [0, 1, 2, 5])
+                let type: UInt64 =
+                    (depth < 4 ? [0, 1, 2, 3, 5] : [0, 1, 2, 5])
                     .randomElement(using: &random) ?? 0
                 bytes += varint(inner << 3 | type, &random, sizeMax: 5)
                 bytes += content(inner, type, nil, depth: depth + 1, &random)

@@ -54,10 +54,12 @@ extension RequestRecord {
         schemaVersion = oracle.schemaVersion
         logID = LogID(bytes: Array(oracle.logID).span)
         offset = Offset(oracle.offset)
-        kind = UInt8(exactly: oracle.kind.rawValue).flatMap(RecordKind.init(rawValue:))
+        kind =
+            UInt8(exactly: oracle.kind.rawValue).flatMap(RecordKind.init(rawValue:))
             ?? .unspecified
         completedAt = oracle.completedAt
-        outcome = UInt8(exactly: oracle.outcome.rawValue).flatMap(Outcome.init(rawValue:))
+        outcome =
+            UInt8(exactly: oracle.outcome.rawValue).flatMap(Outcome.init(rawValue:))
             ?? .unspecified
         org = oracle.org
         api = oracle.api
@@ -96,7 +98,8 @@ extension RequestRecord {
         traceID = Array(oracle.traceID)
         tags = oracle.tags.map { RecordTag(key: $0.key, value: $0.value) }
         capturedRequest = oracle.hasCapturedRequest ? RecordCapture(oracle.capturedRequest) : nil
-        capturedResponse = oracle.hasCapturedResponse
+        capturedResponse =
+            oracle.hasCapturedResponse
             ? RecordCapture(oracle.capturedResponse) : nil
         predecessorLogID = LogID(bytes: Array(oracle.predecessorLogID).span)
         nextOffset = oracle.hasNextOffset ? oracle.nextOffset : nil

@@ -77,7 +77,8 @@ struct RecordTests {
         #expect(identity.offset == Offset(42))
         var tags: [String] = []
         view.forEachTag(in: bytes.span.raw) { key, value in
-            let text = String(decoding: bytes[key.range], as: UTF8.self) + "="
+            let text =
+                String(decoding: bytes[key.range], as: UTF8.self) + "="
                 + String(decoding: bytes[value.range], as: UTF8.self)
             tags.append(text)
         }
@@ -96,7 +97,9 @@ struct RecordTests {
                 tags.append(
                     RecordTag(
                         key: String(decoding: bytes[key.range], as: UTF8.self),
-                        value: String(decoding: bytes[value.range], as: UTF8.self)))
+                        value: String(decoding: bytes[value.range], as: UTF8.self)
+                    )
+                )
             }
             try #require(tags == record.tags)
         }
@@ -130,7 +133,8 @@ struct RecordTests {
         let line = record.json()
         #expect(!line.contains("\n"))
         let object = try #require(
-            JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+        )
         #expect(object["path"] as? String == record.path)
         #expect(object["log_id"] as? String == "0190b2c4-5d6e-4f70-8192-a3b4c5d6e7f8")
         #expect(object["offset"] as? Int == 42)
@@ -182,7 +186,8 @@ struct NameTests {
             "", "0190b2c4", "0190b2c45d6e4f708192a3b4c5d6e7f8",
             "0190b2c4-5d6e-4f70-8192-a3b4c5d6e7f", "0190b2c4-5d6e-4f70-8192-a3b4c5d6e7f80",
             "0190b2c4-5d6e-4f70-8192-a3b4c5d6e7fg", "0190b2c4x5d6e-4f70-8192-a3b4c5d6e7f8",
-        ])
+        ]
+    )
     func badLogIDs(text: String) {
         #expect(LogID(text) == nil)
     }
@@ -206,7 +211,8 @@ struct NameTests {
         #expect(Outcome(name: "fine") == nil)
         #expect(Set(RecordKind.allCases.map(\.name)).count == RecordKind.allCases.count)
         #expect(
-            Set(UserAgentFamily.allCases.map(\.name)).count == UserAgentFamily.allCases.count)
+            Set(UserAgentFamily.allCases.map(\.name)).count == UserAgentFamily.allCases.count
+        )
     }
 
     static let userAgents: [(String, UserAgentFamily, ClientPlatform)] = [
@@ -222,27 +228,45 @@ struct NameTests {
         ("PostmanRuntime/7.36.0", .postman, .other),
         ("kube-probe/1.29", .monitor, .other),
         ("axios/1.6.2", .node, .other),
-        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", .googlebot,
-            .other),
-        ("Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)", .bingbot,
-            .other),
+        (
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", .googlebot,
+            .other
+        ),
+        (
+            "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)", .bingbot,
+            .other
+        ),
         ("Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)", .bot, .other),
         ("Sogou web spider/4.0", .bot, .other),
-        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-            + "Chrome/124.0.0.0 Safari/537.36", .chrome, .windows),
-        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-            + "Chrome/124.0.0.0 Safari/537.36 Edg/124.0.0.0", .edge, .windows),
-        ("Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0", .firefox,
-            .linux),
-        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 14_4) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-            + "Version/17.4 Safari/605.1.15", .safari, .macOS),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, "
-            + "like Gecko) CriOS/124.0 Mobile/15E148 Safari/604.1", .chrome, .ios),
-        ("Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) "
-            + "SamsungBrowser/24.0 Chrome/117.0.0.0 Mobile Safari/537.36", .samsungInternet,
-            .android),
-        ("Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0; .NET CLR 2.0)",
-            .internetExplorer, .windows),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+                + "Chrome/124.0.0.0 Safari/537.36", .chrome, .windows
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+                + "Chrome/124.0.0.0 Safari/537.36 Edg/124.0.0.0", .edge, .windows
+        ),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0", .firefox,
+            .linux
+        ),
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_4) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+                + "Version/17.4 Safari/605.1.15", .safari, .macOS
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, "
+                + "like Gecko) CriOS/124.0 Mobile/15E148 Safari/604.1", .chrome, .ios
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) "
+                + "SamsungBrowser/24.0 Chrome/117.0.0.0 Mobile Safari/537.36", .samsungInternet,
+            .android
+        ),
+        (
+            "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0; .NET CLR 2.0)",
+            .internetExplorer, .windows
+        ),
         ("Opera/9.80 (Windows NT 6.1) Presto/2.12.388 Version/12.18", .opera, .windows),
         ("MyApp/3 CFNetwork/1494.0.7 Darwin/23.4.0", .swift, .macOS),
         ("wrk/4.2.0", .loadTest, .other),

@@ -33,7 +33,9 @@ struct FoldTests {
 
     /// Merges a batch's rows into sums and empties it.
     private static func flush(
-        _ batch: inout FoldBatch, _ rollup: Int, _ sums: inout [RowKey: MeasureAccumulator]
+        _ batch: inout FoldBatch,
+        _ rollup: Int,
+        _ sums: inout [RowKey: MeasureAccumulator]
     ) throws {
         for (key, row) in batch.rows(of: rollup) {
             try sums[key, default: MeasureAccumulator()].merge(row)
@@ -48,8 +50,11 @@ struct FoldTests {
         var random = SeededRandom(seed: 9)
         let records = (0..<1_000).map { _ in RequestRecord.random(&random) }
         let everything = RollupDefinition(
-            name: "everything", dimensions: Dimension.allCases, tiers: [.day, .minute],
-            countsKeys: false)
+            name: "everything",
+            dimensions: Dimension.allCases,
+            tiers: [.day, .minute],
+            countsKeys: false
+        )
         #expect(everything.finestTier == .minute)
         var batch = FoldBatch(RollupDefinition.builtIn + [everything])
         for record in records { try batch.fold(record) }
@@ -94,7 +99,9 @@ struct FoldTests {
 
     /// Compares a row with its records.
     private static func compare(
-        _ row: RowValue, _ members: [RequestRecord], _ definition: RollupDefinition
+        _ row: RowValue,
+        _ members: [RequestRecord],
+        _ definition: RollupDefinition
     ) throws {
         let latencies = members.compactMap(\.durationUS)
         let upstreams = members.compactMap(\.upstreamDurationUS)
@@ -139,7 +146,11 @@ struct FoldTests {
 
     @Test("errors are counted by status and outcome", arguments: errors)
     func errorClasses(
-        status: UInt32?, outcome: Outcome, client: Int64, server: Int64, aborted: Int64
+        status: UInt32?,
+        outcome: Outcome,
+        client: Int64,
+        server: Int64,
+        aborted: Int64
     ) throws {
         var record = RequestRecord(kind: .request)
         record.status = status

@@ -15,7 +15,8 @@ struct HistogramTests {
             var isRight = low <= middle && middle <= high
             for value in [low, middle, high] {
                 let distance = value > middle ? value - middle : middle - value
-                isRight = isRight && LatencyHistogram.index(of: value) == index
+                isRight =
+                    isRight && LatencyHistogram.index(of: value) == index
                     && Double(distance) <= Double(value) / 128
             }
             if !isRight { Issue.record("bucket \(index)") }
@@ -35,17 +36,33 @@ struct HistogramTests {
         }
         var samples: [(String, [UInt64])] = []
         for count in [1, 2, 3, 10, 999, 5_000] {
-            samples.append(("log-normal", (0..<count).map { _ in
-                UInt64(12_000 * power(random.normal() * 1.5))
-            }))
-            samples.append(("bimodal", (0..<count).map { _ in
-                random.chance(70)
-                    ? UInt64(800 + random.below(200)) : UInt64(2_000_000 + random.below(9_000))
-            }))
+            samples.append(
+                (
+                    "log-normal",
+                    (0..<count).map { _ in
+                        UInt64(12_000 * power(random.normal() * 1.5))
+                    }
+                )
+            )
+            samples.append(
+                (
+                    "bimodal",
+                    (0..<count).map { _ in
+                        random.chance(70)
+                            ? UInt64(800 + random.below(200))
+                            : UInt64(2_000_000 + random.below(9_000))
+                    }
+                )
+            )
             samples.append(("constant", [UInt64](repeating: 4_242, count: count)))
-            samples.append(("any size", (0..<count).map { _ in
-                random.next() >> UInt64(random.below(64))
-            }))
+            samples.append(
+                (
+                    "any size",
+                    (0..<count).map { _ in
+                        random.next() >> UInt64(random.below(64))
+                    }
+                )
+            )
             samples.append(("small", (0..<count).map { _ in UInt64(random.below(70)) }))
         }
         return samples
@@ -61,16 +78,24 @@ struct HistogramTests {
                 let rank = Int((quantile * Double(sorted.count)).rounded(.up))
                 let exact = sorted[max(1, rank) - 1]
                 let found = try LatencyHistogram.quantile(
-                    quantile, of: encoded.span, min: sorted[0], max: sorted[sorted.count - 1])
+                    quantile,
+                    of: encoded.span,
+                    min: sorted[0],
+                    max: sorted[sorted.count - 1]
+                )
                 let value = try #require(found)
                 let distance = value > exact ? value - exact : exact - value
                 #expect(
                     Double(distance) <= 0.01 * Double(exact),
-                    "\(name) n=\(sorted.count) q=\(quantile): \(value), not \(exact)")
+                    "\(name) n=\(sorted.count) q=\(quantile): \(value), not \(exact)"
+                )
                 var accumulator = HistogramAccumulator()
                 try accumulator.merge(encoded.span)
                 let again = accumulator.quantile(
-                    quantile, min: sorted[0], max: sorted[sorted.count - 1])
+                    quantile,
+                    min: sorted[0],
+                    max: sorted[sorted.count - 1]
+                )
                 #expect(again == value)
             }
         }
@@ -80,7 +105,11 @@ struct HistogramTests {
     func clamping() throws {
         let encoded = LatencyHistogram.encode([1_000_003])
         let value = try LatencyHistogram.quantile(
-            0.5, of: encoded.span, min: 1_000_003, max: 1_000_003)
+            0.5,
+            of: encoded.span,
+            min: 1_000_003,
+            max: 1_000_003
+        )
         #expect(value == 1_000_003)
         let none = try LatencyHistogram.quantile(0.5, of: [UInt8]().span)
         #expect(none == nil)
@@ -96,9 +125,13 @@ struct HistogramTests {
             let encoded = parts.map { LatencyHistogram.encode($0) }
             let all = LatencyHistogram.encode(parts.flatMap { $0 }.shuffled(using: &random))
             let left = try LatencyHistogram.merge(
-                LatencyHistogram.merge(encoded[0], encoded[1]), encoded[2])
+                LatencyHistogram.merge(encoded[0], encoded[1]),
+                encoded[2]
+            )
             let right = try LatencyHistogram.merge(
-                encoded[0], LatencyHistogram.merge(encoded[2], encoded[1]))
+                encoded[0],
+                LatencyHistogram.merge(encoded[2], encoded[1])
+            )
             #expect(left == all)
             #expect(right == all)
             #expect(try LatencyHistogram.merge(all, []) == all)
@@ -119,7 +152,8 @@ struct HistogramTests {
         var random = SeededRandom(seed: 29)
         var accepted = 0
         for round in 0..<8_000 {
-            var bytes = round % 2 == 0
+            var bytes =
+                round % 2 == 0
                 ? random.bytes(random.below(12))
                 : LatencyHistogram.encode((0..<5).map { _ in random.next() >> 40 })
             if round % 2 == 1, !bytes.isEmpty {

@@ -50,7 +50,8 @@ struct SketchTests {
             let hashes = (0..<count).map { _ in random.next() }
             let whole = DistinctSketch.encode(hashes: hashes)
             let shuffled = DistinctSketch.encode(
-                hashes: hashes.shuffled(using: &random) + hashes.prefix(count / 2))
+                hashes: hashes.shuffled(using: &random) + hashes.prefix(count / 2)
+            )
             #expect(shuffled == whole)
             let left = DistinctSketch.encode(hashes: hashes.prefix(count / 3))
             let right = DistinctSketch.encode(hashes: hashes.dropFirst(count / 3))

@@ -46,7 +46,8 @@ extension RequestRecord {
         record.apiVersion = random.chance(50) ? "v1" : ""
         record.route = random.chance(80) ? "/things/{id}" : Route.unmatched
         record.method = random.chance(70) ? "GET" : "POST"
-        record.status = random.chance(90) ? [200, 201, 404, 502].randomElement(using: &random) : nil
+        record.status =
+            random.chance(90) ? [200, 201, 404, 502].randomElement(using: &random) : nil
         record.outcome = Outcome.allCases.randomElement(using: &random) ?? .ok
         record.region = "eu"
         record.application = random.chance(70) ? "app-\(random.below(3))" : ""
@@ -80,9 +81,12 @@ extension FoldBatch {
         forEachRow(of: rollup) { row in
             let texts = row.definition.dimensions.indices.map { row.text(of: $0) }
             rows[RowKey(bucket: row.bucket, texts: texts)] = RowValue(
-                counts: row.counts, latency: row.latencyHistogram.copied(),
-                upstream: row.upstreamHistogram.copied(), clients: row.clients.copied(),
-                keys: row.keys.copied())
+                counts: row.counts,
+                latency: row.latencyHistogram.copied(),
+                upstream: row.upstreamHistogram.copied(),
+                clients: row.clients.copied(),
+                keys: row.keys.copied()
+            )
         }
         return rows
     }
@@ -116,7 +120,11 @@ extension MeasureAccumulator {
     /// The sum as a row.
     var row: RowValue {
         RowValue(
-            counts: counts, latency: latency.encoded(), upstream: upstream.encoded(),
-            clients: clients.encoded(), keys: keys.encoded())
+            counts: counts,
+            latency: latency.encoded(),
+            upstream: upstream.encoded(),
+            clients: clients.encoded(),
+            keys: keys.encoded()
+        )
     }
 }

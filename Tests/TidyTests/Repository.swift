@@ -35,7 +35,10 @@ struct Repository {
         try paths().filter { extensions.contains(($0 as NSString).pathExtension) }.map { path in
             let data = try Data(contentsOf: root.appendingPathComponent(path))
             let text = String(decoding: data, as: UTF8.self)
-            return File(path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false))
+            return File(
+                path: path,
+                lines: text.split(separator: "\n", omittingEmptySubsequences: false)
+            )
         }
     }
 
@@ -50,7 +53,8 @@ struct Repository {
                 let path = folder.isEmpty ? name : folder + "/" + name
                 var isFolder: ObjCBool = false
                 let full = root.appendingPathComponent(path).path
-                guard unsafe FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) else {
+                guard unsafe FileManager.default.fileExists(atPath: full, isDirectory: &isFolder)
+                else {
                     continue
                 }
                 if isFolder.boolValue { folders.append(path) } else { found.append(path) }

@@ -91,7 +91,8 @@ struct TidyTests {
             for (number, line) in file.lines.enumerated() {
                 let code = line.drop { $0 == " " }
                 if code.hasPrefix("//") { continue }
-                let allowed = Self.unsafeModules.contains(module)
+                let allowed =
+                    Self.unsafeModules.contains(module)
                     || file.path == "Sources/EventLog/Checksum.swift"
                 if !allowed, line.firstMatch(of: unsafeWord) != nil {
                     Issue.record("\(file.path):\(number + 1): unsafe outside the seams")
@@ -101,7 +102,8 @@ struct TidyTests {
                     let before = file.lines[max(0, number - 12)..<number]
                     #expect(
                         before.contains { $0.contains("Safety:") },
-                        "\(file.path):\(number + 1): say why, after `// Safety:`")
+                        "\(file.path):\(number + 1): say why, after `// Safety:`"
+                    )
                 }
             }
         }
@@ -113,9 +115,15 @@ struct TidyTests {
         for file in try repository.files(["swift"]) {
             guard let module = file.module, module != "Sluice" else { continue }
             let allowed = try #require(
-                Self.arrows[module], "\(module) has no row in the table of arrows")
+                Self.arrows[module],
+                "\(module) has no row in the table of arrows"
+            )
             for (number, line) in file.lines.enumerated() {
-                guard let match = line.firstMatch(of: /^(?:@[a-zA-Z_]+ )*(?:package |public |private |internal )?import (?:struct |func |class |enum )?([A-Za-z0-9_]+)/)
+                guard
+                    let match = line.firstMatch(
+                        of:
+                            /^(?:@[a-zA-Z_]+ )*(?:package |public |private |internal )?import (?:struct |func |class |enum )?([A-Za-z0-9_]+)/
+                    )
                 else { continue }
                 let imported = String(match.1)
                 if ours.contains(imported), !allowed.contains(imported) {

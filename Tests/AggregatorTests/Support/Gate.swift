@@ -68,15 +68,22 @@ final class Countdown: Sendable {
 func terminate(_ backend: Int32, _ uri: String) {
     guard let connection = try? PostgresConnection(uri, applicationName: "killer") else { return }
     _ = try? connection.query(
-        "SELECT pg_terminate_backend($1::int8::integer, 5000)", [.int(Int64(backend))])
+        "SELECT pg_terminate_backend($1::int8::integer, 5000)",
+        [.int(Int64(backend))]
+    )
 }
 
 extension PostgresError {
     /// What PostgreSQL answers to the one it chose to end a deadlock.
     static let deadlock = PostgresError(
-        sqlState: "40P01", call: "PQexecParams", message: "deadlock detected")
+        sqlState: "40P01",
+        call: "PQexecParams",
+        message: "deadlock detected"
+    )
     /// What libpq says when the server has gone.
     static let lost = PostgresError(
-        call: "PQexecParams", message: "server closed the connection unexpectedly",
-        isConnectionLost: true)
+        call: "PQexecParams",
+        message: "server closed the connection unexpectedly",
+        isConnectionLost: true
+    )
 }

@@ -115,7 +115,8 @@ struct RollupModel {
         let upstreams = requests.compactMap(\.upstream)
         func sketch(_ values: [String]) -> [UInt8] {
             DistinctSketch.encode(
-                hashes: values.filter { !$0.isEmpty }.map { StableHash.hash($0) })
+                hashes: values.filter { !$0.isEmpty }.map { StableHash.hash($0) }
+            )
         }
         return ModelRow(
             sums: [
@@ -128,13 +129,16 @@ struct RollupModel {
             latency: LatencyHistogram.encode(latencies),
             upstream: LatencyHistogram.encode(upstreams),
             clients: sketch(requests.map(\.client)),
-            keys: definition.countsKeys ? sketch(requests.map(\.key)) : [])
+            keys: definition.countsKeys ? sketch(requests.map(\.key)) : []
+        )
     }
 }
 
 /// Reads a rollup table by values.
 func readTable(
-    _ definition: RollupDefinition, _ tier: Tier, _ connection: PostgresConnection
+    _ definition: RollupDefinition,
+    _ tier: Tier,
+    _ connection: PostgresConnection
 ) throws -> ModelTable {
     let dimensions = definition.dimensions.map { dimension in
         dimension.isInteger
@@ -153,17 +157,23 @@ func readTable(
             upstream_count, upstream_sum, upstream_min, upstream_max,
             latency_hist, upstream_hist, clients, \(definition.countsKeys ? "keys" : "''::bytea")
         FROM sluice_g1.\(definition.name)_\(tier.rawValue) t
-        """)
+        """
+    )
     var table: ModelTable = [:]
     let width = definition.dimensions.count
     for row in 0..<result.rowCount {
         let key = ModelKey(
             bucket: result.timestamp(row, 0) ?? 0,
-            values: (1...width).map { result.bytes(row, $0) ?? [] })
+            values: (1...width).map { result.bytes(row, $0) ?? [] }
+        )
         let blob = { (place: Int) in result.bytes(row, width + 15 + place) ?? [] }
         table[key] = ModelRow(
             sums: (0..<14).map { result.int(row, width + 1 + $0) ?? 0 },
-            latency: blob(0), upstream: blob(1), clients: blob(2), keys: blob(3))
+            latency: blob(0),
+            upstream: blob(1),
+            clients: blob(2),
+            keys: blob(3)
+        )
     }
     return table
 }

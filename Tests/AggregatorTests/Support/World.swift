@@ -22,7 +22,9 @@ final class World: Sendable {
 
     /// `SLUICE_TEST_LOG=info` shows what aggregators report.
     static let logLevel =
-        ProcessInfo.processInfo.environment["SLUICE_TEST_LOG"].flatMap { Logger.Level(rawValue: $0) }
+        ProcessInfo.processInfo.environment["SLUICE_TEST_LOG"].flatMap {
+            Logger.Level(rawValue: $0)
+        }
         ?? .critical
 
     init(_ uri: String) throws {
@@ -52,18 +54,25 @@ final class World: Sendable {
 
     /// An aggregator over this world.
     func aggregator(
-        _ configuration: AggregatorConfiguration, hooks: AggregatorHooks = AggregatorHooks()
+        _ configuration: AggregatorConfiguration,
+        hooks: AggregatorHooks = AggregatorHooks()
     ) -> Aggregator {
         var logger = Logger(label: "aggregator")
         logger.logLevel = Self.logLevel
         return Aggregator(
-            configuration, logs: directory, time: time, metrics: metrics, logger: logger,
-            hooks: hooks)
+            configuration,
+            logs: directory,
+            time: time,
+            metrics: metrics,
+            logger: logger,
+            hooks: hooks
+        )
     }
 
     /// Runs aggregators until everything durable is folded, and compacts.
     func fold(
-        _ aggregators: [Aggregator], compacting configuration: AggregatorConfiguration? = nil
+        _ aggregators: [Aggregator],
+        compacting configuration: AggregatorConfiguration? = nil
     ) async throws {
         try await whileRunning(aggregators) {
             let isDone = await isFolded()
@@ -74,7 +83,8 @@ final class World: Sendable {
 
     /// Runs aggregators as long as `body` takes.
     func whileRunning(
-        _ aggregators: [Aggregator], _ body: () async throws -> Void
+        _ aggregators: [Aggregator],
+        _ body: () async throws -> Void
     ) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for aggregator in aggregators { group.addTask { try await aggregator.run() } }
@@ -99,7 +109,8 @@ final class World: Sendable {
                 """
                 SELECT EXISTS (SELECT FROM sluice_g1.api_delta)
                     OR EXISTS (SELECT FROM sluice_g1.consumer_delta)
-                """)
+                """
+            )
             if left.bool(0, 0) == false { return }
         }
         Issue.record("deltas are left")
@@ -107,13 +118,15 @@ final class World: Sendable {
 
     /// Waits until everything durable is folded; false when the time is up.
     func isFolded(
-        within timeout: Duration = .seconds(120), only: LogID? = nil
+        within timeout: Duration = .seconds(120),
+        only: LogID? = nil
     ) async -> Bool {
         let directory = directory
         let uri = uri
         let time = time
         let (seconds, attoseconds) = timeout.components
-        let deadline = time.monotonicNanoseconds()
+        let deadline =
+            time.monotonicNanoseconds()
             + UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
         return await ThreadOwned(name: "wait", ()).run { _ in
             var connection: PostgresConnection?
@@ -147,7 +160,9 @@ final class World: Sendable {
 
 /// Whether the database says that everything durable is folded and every end is recorded.
 private func allFolded(
-    _ directory: LogDirectory, _ only: LogID?, _ connection: PostgresConnection
+    _ directory: LogDirectory,
+    _ only: LogID?,
+    _ connection: PostgresConnection
 ) throws -> Bool {
     for log in try directory.logs() where only == nil || only == log.id {
         let found = try connection.query(
@@ -156,7 +171,8 @@ private func allFolded(
             FROM sluice.source s LEFT JOIN sluice.log l USING (log_id)
             WHERE s.generation = 1 AND s.log_id = $1::text::uuid
             """,
-            [.text(log.id.description), .text("{[0,\(log.durableOffset))}")])
+            [.text(log.id.description), .text("{[0,\(log.durableOffset))}")]
+        )
         guard found.rowCount == 1, found.bool(0, 0) == true else { return false }
         if let end = log.endOffset, found.int(0, 1) != Int64(end.rawValue) { return false }
     }
@@ -180,7 +196,10 @@ struct Scenario {
     /// Writes a log of random requests in random batches, ended or not.
     @discardableResult
     mutating func writeLog(
-        _ world: World, records: Int, span: Int64 = 3 * 86_400_000_000, bad: Bool = true,
+        _ world: World,
+        records: Int,
+        span: Int64 = 3 * 86_400_000_000,
+        bad: Bool = true,
         closes: Bool = true
     ) throws -> LaneWriter? {
         var configuration = LogConfiguration()
@@ -245,7 +264,8 @@ struct Scenario {
                 #expect(wrong.isEmpty, "\(model.definition.name) \(tier.rawValue): \(comment)")
             }
             let left = try connection.query(
-                "SELECT count(*) FROM sluice_g1.\(model.definition.name)_delta")
+                "SELECT count(*) FROM sluice_g1.\(model.definition.name)_delta"
+            )
             #expect(left.int(0, 0) == 0)
         }
         let ledger = try connection.query(
@@ -253,11 +273,13 @@ struct Scenario {
             SELECT sum(folded), sum(dead_lettered),
                 sum(expired + damaged + filtered + sampled + too_large + rejected)
             FROM sluice.ledger
-            """)
+            """
+        )
         let sum = (0..<3).reduce(0) { $0 + (ledger.int(0, $1) ?? 0) }
         #expect(sum == Int64(offsets), "the ledger balances")
         let letters = try connection.query(
-            "SELECT reason, count(*) FROM sluice.dead_letter GROUP BY reason")
+            "SELECT reason, count(*) FROM sluice.dead_letter GROUP BY reason"
+        )
         var found: [String: Int] = [:]
         for row in 0..<letters.rowCount {
             found[letters.text(row, 0) ?? ""] = Int(letters.int(row, 1) ?? 0)
