@@ -52,6 +52,14 @@ struct TidyTests {
         ("TODO", "an issue", []),
     ]
 
+    /// An import, whatever its attributes, access level and kind.
+    static var importLine: Regex<(Substring, Substring)> {
+        #/
+        ^(?:@[a-zA-Z_]+\ )* (?:(?:package|public|private|internal)\ )?
+        import\ (?:(?:struct|func|class|enum)\ )? ([A-Za-z0-9_]+)
+        /#
+    }
+
     @Test("no source file is longer than 600 lines or wider than 100 columns")
     func sizes() throws {
         for file in try repository.files(["swift"])
@@ -119,12 +127,7 @@ struct TidyTests {
                 "\(module) has no row in the table of arrows"
             )
             for (number, line) in file.lines.enumerated() {
-                guard
-                    let match = line.firstMatch(
-                        of:
-                            /^(?:@[a-zA-Z_]+ )*(?:package |public |private |internal )?import (?:struct |func |class |enum )?([A-Za-z0-9_]+)/
-                    )
-                else { continue }
+                guard let match = line.firstMatch(of: Self.importLine) else { continue }
                 let imported = String(match.1)
                 if ours.contains(imported), !allowed.contains(imported) {
                     Issue.record("\(file.path):\(number + 1): \(module) must not see \(imported)")
