@@ -26,7 +26,7 @@ from harness.context import Context
 from harness.registry import Test
 
 PR_SET_CHILD_SUBREAPER = 36
-LOG_TAIL_LINES = 40
+LOG_TAIL_LINES = 25
 
 
 @dataclass(frozen=True)
@@ -165,5 +165,5 @@ def _log_tails(directory: Path) -> str:
             continue
         if lines:
             text += f"\n--- {path.name} (last {min(len(lines), LOG_TAIL_LINES)} of {len(lines)} lines)\n"
-            text += "\n".join(line[:400] for line in lines[-LOG_TAIL_LINES:])
+            text += "\n".join(line[:240] for line in lines[-LOG_TAIL_LINES:])
     return text
