@@ -231,7 +231,7 @@ def bounded_keys(context: Context) -> None:
         shutil.copytree(source / "log", data / "log")
         roles = Roles(
             context, database, data=data,
-            aggregator={"keys_max": bound, "flush_records": 700 + 5000 * number, "flush_interval": "10ms", "compact_interval": "50ms"})
+            aggregator={"keys_max": bound, "flush_records": 700 + 5000 * number, "flush_interval": "10ms", "compact_interval": "100ms"})
         roles.migrate()
         for _ in range(count):
             roles.start_aggregator()

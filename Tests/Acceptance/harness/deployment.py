@@ -22,6 +22,8 @@ def settings(
         "data": str(data),
         "gateway": {"listen": f"127.0.0.1:{context.free_port()}"} | (gateway or {}),
         "serve": {"listen": f"127.0.0.1:{context.free_port()}"},
+        # Shorter than the default: tests wait for the compactor.
+        "aggregator": {"compact_interval": "500ms"},
     } | more
 
 
