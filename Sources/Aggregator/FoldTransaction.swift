@@ -25,7 +25,7 @@ struct TransportOffset: Equatable, Sendable {
 
 /// One attempt at writing a batch exactly once.
 ///
-/// The order of the steps is the contract (`docs/decisions/0010-fold-transaction.md`): all
+/// The order of the steps is the contract (`docs/decisions/0020-fold-transaction.md`): all
 /// transactions lock the same tables in the same order and rows within them ascending, so that
 /// they do not deadlock; rows that others may wait for come last, so that they are held shortly.
 struct FoldTransaction {
