@@ -56,7 +56,7 @@ data: $work/data
 log: { sync: interval }
 gateway:
   listen: 127.0.0.1:$gateway_port
-  loops: 1
+  threads: 1
   apis:
     - { id: hello, org: bench, listen_path: /, upstreams: ["http://127.0.0.1:$upstream_port"], auth: { mode: none }, routes: ["GET /items/{id}"] }
 CONF

@@ -22,7 +22,8 @@ run_suite() { # NAME COMMAND...
     log "running $name"
     "$@" 2>&1 | tee "$results/$name" || failed=1
 }
-run_suite unit swift test --configuration release --skip-build
+# A test that hangs must not take everything with it: the suite needs about two minutes.
+run_suite unit timeout --kill-after=10s 15m swift test --configuration release --skip-build
 run_suite acceptance .venv/bin/python Tests/Acceptance/run.py "${quick[@]}" --binary .build/release/sluice
 
 # Swift Testing: "Test run with N tests in M suites passed|failed after …"; failures are listed one a line.

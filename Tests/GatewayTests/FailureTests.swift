@@ -75,7 +75,8 @@ struct FailureTests {
     @Test("connections that send nothing leave no record")
     func silentClients() async throws {
         let configure: @Sendable (inout GatewayConfiguration, TestListener) -> Void = {
-            configuration, _ in
+            configuration,
+            _ in
             configuration.timeouts.request = .milliseconds(50)
             configuration.timeouts.idle = .milliseconds(50)
         }
@@ -94,7 +95,8 @@ struct FailureTests {
     @Test("a half-sent head leaves one record, whether the client is slow or gone")
     func partialHeads() async throws {
         let configure: @Sendable (inout GatewayConfiguration, TestListener) -> Void = {
-            configuration, _ in
+            configuration,
+            _ in
             configuration.timeouts.request = .milliseconds(50)
         }
         let slow = try await withGateway(configure: configure) { gateway in
@@ -174,9 +176,6 @@ struct FailureTests {
 
     @Test("upstreams that answer nonsense, nothing or not at all are told apart")
     func badUpstreams() async throws {
-        let refusing = try await TestSocket.listen()
-        let refusingPort = refusing.port
-        await refusing.close()
         let configure: @Sendable (inout GatewayConfiguration, TestListener) -> Void = {
             configuration,
             _ in
@@ -184,7 +183,7 @@ struct FailureTests {
                 id: "down",
                 org: "acme",
                 listenPath: "/down/",
-                upstreams: [UpstreamAddress(host: "127.0.0.1", port: refusingPort)]
+                upstreams: [UpstreamAddress(host: "127.0.0.1", port: TestGateway.refusingPort)]
             )
             down.version = "v1"
             configuration.apis.append(down)
@@ -227,7 +226,7 @@ struct FailureTests {
             ]
         )
         #expect(records.map(\.status) == [502, 502, 502, 502, 502, 502, 502])
-        #expect(records.first?.upstreamAddress == "127.0.0.1:\(refusingPort)")
+        #expect(records.first?.upstreamAddress == "127.0.0.1:\(TestGateway.refusingPort)")
     }
 
     @Test("an upstream that says nothing in time is answered 504")
@@ -318,14 +317,11 @@ struct FailureTests {
 
     @Test("requests go round robin, and past an upstream that cannot be reached")
     func severalUpstreams() async throws {
-        let refusing = try await TestSocket.listen()
-        let refusingPort = refusing.port
-        await refusing.close()
         let configure: @Sendable (inout GatewayConfiguration, TestListener) -> Void = {
             configuration,
             listener in
             configuration.apis[0].upstreams = [
-                UpstreamAddress(host: "127.0.0.1", port: refusingPort),
+                UpstreamAddress(host: "127.0.0.1", port: TestGateway.refusingPort),
                 UpstreamAddress(host: "127.0.0.1", port: listener.port),
             ]
         }

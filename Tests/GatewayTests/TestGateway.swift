@@ -13,6 +13,10 @@ import Testing
 
 /// A gateway in this process, with an upstream that the test plays.
 struct TestGateway: Sendable {
+    /// A port on which nobody listens: below the range from which the kernel takes free ports, so
+    /// that no test running beside gets it.
+    static let refusingPort = 1
+
     /// Where it listens.
     let port: Int
     /// What stands behind it.
