@@ -209,7 +209,7 @@ def postgres(context: Context) -> None:
     total = 0
     # A real import goes on meanwhile, and waits until it is visible.
     imported = context.start(
-        "import", "--config", str(up.config), "--org", "acme", "--api", "imported", "--wait", str(context.shared_log()))
+        "import", "--config", str(up.config), "--org", "acme", "--api", "imported", "--wait", str(context.access_log()[0]))
     for number in range(kills):
         load(context, up.data, size, context.seed % 1_000_000 + number, start=f"2025-03-{1 + number % 28:02}T10:00:00Z", step="20000")
         total += size

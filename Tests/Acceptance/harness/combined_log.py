@@ -103,7 +103,7 @@ def synthetic(rng: random.Random, times: Iterable[int]) -> str:
     """A Combined log with one line for each time, in the given order."""
     return "".join(
         line(
-            at, client=f"198.51.100.{rng.randrange(250)}", method=rng.choice(["GET", "POST", "PUT"]),
+            at, client=f"198.51.100.{rng.randrange(250)}", method=rng.choice(["GET", "GET", "HEAD", "POST", "PUT"]),
             path=f"/things/{rng.randrange(50)}", status=rng.choice([200, 200, 200, 201, 304, 404, 500]),
             size=rng.choice([None, 0, 17, 100, 4096, 1_000_000])) + "\n"
         for at in times)
