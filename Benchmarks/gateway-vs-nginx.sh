@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Proxied and recorded requests per second on one core, beside nginx with its access log, in turn.
-# Usage: Benchmarks/gateway-vs-nginx.sh [PAIRS] [SECONDS]   needs nginx, wrk, taskset; loopback only.
+# Usage: Benchmarks/gateway-vs-nginx.sh [PAIRS] [SECONDS] [SYNC]   needs nginx, wrk, taskset; loopback only.
+# SYNC is the log's mode: interval (default), strict or os.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 pairs=${1:-5}
 seconds=${2:-5}
+sync=${3:-interval}
 sluice=${SLUICE:-.build/release/sluice}
 work=$(mktemp --directory)
 chmod 755 "$work"
@@ -53,7 +55,7 @@ http { access_log $work/access.log combined; keepalive_requests 1000000000; clie
 CONF
 cat >"$work/sluice.yaml" <<CONF
 data: $work/data
-log: { sync: interval }
+log: { sync: $sync }
 gateway:
   listen: 127.0.0.1:$gateway_port
   threads: 1
@@ -78,7 +80,5 @@ for pair in $(seq "$pairs"); do
     read -r s sp99 < <(rate "$gateway_port")
     echo "pair $pair: nginx $n/s p99 $np99, sluice $s/s p99 $sp99, ratio $(awk "BEGIN { printf \"%.2f\", $s / $n }")"
 done | tee "$work/pairs"
-awk '{ n[NR] = $4 + 0; s[NR] = $8 + 0; r[NR] = $NF + 0 }
-    END { asort(n); asort(s); asort(r); m = int((NR + 1) / 2);
-          printf "median of %d: nginx %d/s, sluice %d/s, ratio %.2f\n", NR, n[m], s[m], r[m] }' "$work/pairs" 2>/dev/null ||
-    sort --key 12 --numeric-sort "$work/pairs" | sed --quiet "$(((pairs + 1) / 2))p"
+# By the ratio, which is the last field.
+sort --key 12 --numeric-sort "$work/pairs" | sed --quiet "s/pair [0-9]*/median of $pairs/;$(((pairs + 1) / 2))p"

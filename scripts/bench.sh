@@ -15,3 +15,4 @@ for tool in nginx wrk taskset; do
     command -v "$tool" >/dev/null || { log "no $tool: the comparison with nginx is left out"; exit 0; }
 done
 Benchmarks/gateway-vs-nginx.sh 5 5
+Benchmarks/gateway-vs-nginx.sh 3 5 strict
