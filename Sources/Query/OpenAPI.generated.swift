@@ -56,11 +56,12 @@ paths:
             default: [requests, errors]
         - name: group_by
           in: query
-          description: What rows are split by, as a comma list.
+          description: What rows are split by, as a comma list; no dimension twice.
           style: form
           explode: false
           schema:
             type: array
+            uniqueItems: true
             items: { $ref: "#/components/schemas/Dimension" }
             default: []
         - name: filter

@@ -64,7 +64,7 @@ package struct Planner: Sendable {
                 let made = TimeBuckets(wanted, from: seconds.from, to: seconds.to, zone: zone)
             else {
                 throw Problem(
-                    .tooCostly,
+                    .tooManyBuckets,
                     "the range has more than \(TimeBuckets.countMax) buckets of \(wanted.rawValue)"
                         + "; take a coarser granularity or a shorter range",
                     parameter: "granularity"

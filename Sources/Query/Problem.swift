@@ -12,6 +12,8 @@ package struct Problem: Error, Equatable, Sendable {
         case invalidBody = "invalid-body"
         /// No rollup has the dimensions, or the tier, that the question needs.
         case notCovered = "not-covered"
+        /// The range has more buckets than one answer may.
+        case tooManyBuckets = "too-many-buckets"
         /// The question would read more than one request may.
         case tooCostly = "too-costly"
         /// The request has no valid token.
@@ -37,7 +39,7 @@ package struct Problem: Error, Equatable, Sendable {
         package var status: Int {
             switch self {
             case .invalidParameter, .unknownParameter, .unsupportedParameter, .invalidBody: 400
-            case .notCovered: 400
+            case .notCovered, .tooManyBuckets: 400
             case .tooCostly: 422
             case .unauthorized: 401
             case .forbidden: 403
@@ -59,6 +61,7 @@ package struct Problem: Error, Equatable, Sendable {
             case .unsupportedParameter: "Not supported by this version"
             case .invalidBody: "Invalid body"
             case .notCovered: "No rollup covers this question"
+            case .tooManyBuckets: "Too many buckets"
             case .tooCostly: "Question too costly"
             case .unauthorized: "Token required"
             case .forbidden: "Not allowed"

@@ -35,7 +35,8 @@ extension UsageRequest {
             values.single["group_by"],
             Dimension.init(name:),
             known: Dimension.names,
-            default: []
+            default: [],
+            mayRepeat: false
         )
         guard values.filters.count <= Self.filtersMax else {
             throw .invalid("filter", "send at most \(Self.filtersMax) filters")
@@ -141,13 +142,14 @@ extension UsageRequest {
         return granularity
     }
 
-    /// Reads a comma list of names, dropping repetitions.
+    /// Reads a comma list of names; repetitions are dropped, or refused if they must not be.
     private static func list<Element: Equatable>(
         _ parameter: String,
         _ text: String?,
         _ make: (String) -> Element?,
         known: [String],
-        default: [Element]
+        default: [Element],
+        mayRepeat: Bool = true
     ) throws(Problem) -> [Element] {
         guard let text else { return `default` }
         if text.isEmpty, `default`.isEmpty { return [] }
@@ -160,7 +162,11 @@ extension UsageRequest {
                     known: known
                 )
             }
-            if !elements.contains(element) { elements.append(element) }
+            if !elements.contains(element) {
+                elements.append(element)
+            } else if !mayRepeat {
+                throw .invalid(parameter, "\(parameter) has \"\(name)\" twice; name it once")
+            }
         }
         return elements
     }

@@ -189,7 +189,8 @@ struct PlannerTests {
         let problem = #expect(throws: Problem.self) {
             try Self.plan("from=1990-01-01&to=2026-01-01&granularity=1m")
         }
-        #expect(problem?.kind == .tooCostly)
+        #expect(problem?.kind == .tooManyBuckets)
+        #expect(problem?.kind.status == 400)
         #expect(problem?.detail.contains("coarser") == true)
     }
 }

@@ -70,7 +70,7 @@ struct UsageRequestTests {
         }
     }
 
-    @Test("lists keep their order and lose repetitions")
+    @Test("lists keep their order, and metrics lose repetitions")
     func lists() throws {
         try Self.check(
             "metrics=errors,requests,errors",
@@ -78,7 +78,7 @@ struct UsageRequestTests {
             is: ["errors", "requests"]
         )
         try Self.check(
-            "group_by=route,api,route",
+            "group_by=route,api",
             { $0.groupBy.map(\.name) },
             is: ["route", "api"]
         )
@@ -207,6 +207,8 @@ struct UsageRequestTests {
         ("group_by=host", "group_by", .invalidParameter),
         ("group_by=api,,route", "group_by", .invalidParameter),
         ("group_by=api;drop", "group_by", .invalidParameter),
+        ("group_by=route,api,route", "group_by", .invalidParameter),
+        ("group_by=api,api", "group_by", .invalidParameter),
         ("filter=", "filter", .invalidParameter),
         ("filter=api", "filter", .invalidParameter),
         ("filter=api:eq", "filter", .invalidParameter),
