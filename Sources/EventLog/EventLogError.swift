@@ -25,6 +25,11 @@ package enum EventLogError: Error, Equatable, Sendable {
     case locked(LogID)
     /// A checkpoint's consumer name is not usable as a directory name.
     case invalidConsumerName(String)
+    /// Offsets are missing between the part of a carried log that is there and the part that comes;
+    /// `isDeleted` if the source has deleted them.
+    case gap(LogID, Range<Offset>, isDeleted: Bool)
+    /// Two segments of the same log and offset have different bytes.
+    case differs(path: String, from: String)
     /// Whoever wrote a log gave up, for a reason of their own.
     case abandoned(reason: String)
     /// A configuration value is outside its limits.
@@ -55,6 +60,16 @@ extension EventLogError: CustomStringConvertible {
             "\"\(path)\" has format version \(version), which this program does not know"
         case .locked(let log):
             "log \"\(log)\" is locked by another process"
+        case .gap(let log, let offsets, let isDeleted):
+            "log \"\(log)\": offsets \(offsets.lowerBound) to \(offsets.upperBound) (exclusive) are "
+                + "missing; hint: "
+                + (isDeleted
+                    ? "retention has deleted them at the source, --accept-gaps records them as expired"
+                    : "bring the part that holds them first, or record them as expired with "
+                        + "--accept-gaps")
+        case .differs(let path, let source):
+            "\"\(path)\" and \"\(source)\" are the same segment with different bytes; hint: one of "
+                + "them is damaged, `sluice log verify` says which; remove that one"
         case .invalidConsumerName(let name):
             "\"\(name)\" cannot be a consumer's name"
         case .abandoned(let reason), .invalidConfiguration(let reason):

@@ -5,8 +5,8 @@ package import Records
 extension LogDirectory {
     /// Seals every log whose writer is gone, and reports what was lost.
     ///
-    /// Logs that are locked by a living process, and those that have ended, are left alone. Every
-    /// valid frame is kept; nothing is overwritten.
+    /// Logs that are locked by a living process, those that have ended, and those that were carried
+    /// here are left alone. Every valid frame is kept; nothing is overwritten.
     package func recover() throws(EventLogError) -> [RecoveryReport] {
         var reports: [RecoveryReport] = []
         try removeUnpublished()
@@ -17,6 +17,8 @@ extension LogDirectory {
             }
             defer { lock.close() }
             guard try io({ () throws(FileIOError) in try lock.tryLock() }) else { continue }
+            // The writer of a log that was carried here lives elsewhere.
+            guard try !isCarried(id) else { continue }
             if let report = try recover(id) {
                 reports.append(report)
             }

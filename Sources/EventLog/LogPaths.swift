@@ -24,6 +24,8 @@ struct LogPaths: Sendable {
 
     /// The mark in a log's directory.
     static func mark(in directory: String) -> String { directory + "/mark" }
+    /// The file that says that a log was carried here from another data directory.
+    static func carried(in directory: String) -> String { directory + "/carried" }
     /// The tombstones in a log's directory.
     static func tombstones(in directory: String) -> String { directory + "/tombstones" }
     /// A segment in a log's directory.

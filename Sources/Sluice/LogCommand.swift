@@ -9,8 +9,12 @@ import Records
 struct LogCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log",
-        abstract: "Look at event logs: list, print, verify.",
-        subcommands: [List.self, LogCatCommand.self, Verify.self]
+        abstract:
+            "Look at event logs and carry them: list, print, verify, measure, export, import.",
+        subcommands: [
+            List.self, LogCatCommand.self, Verify.self, LogStatCommand.self, LogExportCommand.self,
+            LogImportCommand.self,
+        ]
     )
 
     /// The argument that all subcommands take.
@@ -25,29 +29,38 @@ struct LogCommand: AsyncParsableCommand {
         var directory: String
 
         /// The event logs, and the one log that was named, if one was.
-        func open() throws -> (LogDirectory, only: LogID?) {
-            let url = URL(fileURLWithPath: directory).standardizedFileURL
-            let status = try PosixFileSystem().status(url.path)
-            guard status?.isDirectory == true else {
-                throw CommandFailure.failed("there is no directory \"\(directory)\"")
-            }
-            var data = url
-            var only: LogID?
-            if let id = LogID(url.lastPathComponent) {
-                only = id
-                data = url.deletingLastPathComponent().deletingLastPathComponent()
-            } else if url.lastPathComponent == "log",
-                !FileManager.default.fileExists(atPath: url.path + "/log")
-            {
-                data = url.deletingLastPathComponent()
-            }
-            guard FileManager.default.fileExists(atPath: data.path + "/log") else {
-                throw CommandFailure.failed(
-                    "\"\(directory)\" holds no event log; give the data directory of a gateway"
-                )
-            }
-            return (try DataDirectory(data.path).logs(), only)
+        func open() throws -> (LogDirectory, only: LogID?) { try LogCommand.open(directory) }
+    }
+
+    /// A path without `.` and `..`, so that two can be compared.
+    static func standardized(_ path: String) -> String {
+        URL(fileURLWithPath: path).standardizedFileURL.path
+    }
+
+    /// The event logs of a data directory, of its log directory, or of one log in it, and the one
+    /// log that was named, if one was.
+    static func open(_ directory: String) throws -> (LogDirectory, only: LogID?) {
+        let url = URL(fileURLWithPath: directory).standardizedFileURL
+        let status = try PosixFileSystem().status(url.path)
+        guard status?.isDirectory == true else {
+            throw CommandFailure.failed("there is no directory \"\(directory)\"")
         }
+        var data = url
+        var only: LogID?
+        if let id = LogID(url.lastPathComponent) {
+            only = id
+            data = url.deletingLastPathComponent().deletingLastPathComponent()
+        } else if url.lastPathComponent == "log",
+            !FileManager.default.fileExists(atPath: url.path + "/log")
+        {
+            data = url.deletingLastPathComponent()
+        }
+        guard FileManager.default.fileExists(atPath: data.path + "/log") else {
+            throw CommandFailure.failed(
+                "\"\(directory)\" holds no event log; give the data directory of a gateway"
+            )
+        }
+        return (try DataDirectory(data.path).logs(), only)
     }
 
     /// `sluice log ls`.
@@ -94,7 +107,8 @@ struct LogCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Read every byte, check every checksum, and report damage and gaps.",
             discussion: """
-                Exit code 1 if anything is damaged or missing.
+                Every missing range is named with its offsets: damaged (it had been synced, or \
+                somebody has read it) or lost_before_sync. Exit code 1 if anything is missing.
 
                 EXAMPLES:
                   sluice log verify sluice-data
@@ -108,75 +122,83 @@ struct LogCommand: AsyncParsableCommand {
 
         mutating func run() async throws {
             let (logs, only) = try target.open()
-            var table = Table(
-                ["log", "records", "undecodable", "skipped", "damaged", "end_offset", "result"])
+            var table = Table([
+                "log", "records", "undecodable", "expired", "missing", "offsets", "torn_bytes",
+                "end_offset", "result",
+            ])
             var broken = 0
             for summary in try logs.logs() where only == nil || only == summary.id {
                 let bar = ProgressBar("verifying \(summary.id)", total: nil)
-                let report = Self.verify(logs, summary, bar)
+                let verdict = Verdict(logs, summary) { bar.update($0) }
                 bar.finish()
-                if !report.isWhole { broken += 1 }
-                table.rows.append([
-                    .text("\(summary.id)"), .integer(report.records), .integer(report.undecodable),
-                    .integer(report.skipped), .integer(report.damaged),
-                    report.end.map(Cell.offset) ?? .none, .text(report.result),
-                ])
+                if !verdict.isWhole { broken += 1 }
+                table.rows.append(verdict.row)
             }
             Terminal.show(table, format)
             if broken > 0 {
                 throw CommandFailure.failed("\(broken) log\(broken == 1 ? " is" : "s are") damaged")
             }
         }
+    }
+}
 
-        /// What reading one log showed.
-        private struct Report {
-            var records: Int64 = 0
-            var undecodable: Int64 = 0
-            var skipped: Int64 = 0
-            var damaged: Int64 = 0
-            var end: Offset?
-            var error: String?
+/// What verifying one log shows: every frame is read twice, as recovery and as consumers read it.
+private struct Verdict {
+    private let log: LogSummary
+    private var records = 0
+    private var undecodable = 0
+    private var expired: UInt64 = 0
+    private var scan: RecoveryReport?
+    private var error: String?
 
-            /// A record of a newer schema is no damage: its bytes are what was written.
-            var isWhole: Bool { damaged == 0 && error == nil }
-
-            var result: String {
-                if let error { return error }
-                if damaged > 0 { return "damaged" }
-                return end == nil ? "whole so far" : "whole"
-            }
-        }
-
-        private static func verify(
-            _ logs: LogDirectory,
-            _ summary: LogSummary,
-            _ bar: ProgressBar
-        ) -> Report {
-            var report = Report()
-            do {
-                var reader = try logs.reader(summary.id, from: summary.startOffset)
-                while let item = try reader.next() {
-                    switch item {
-                    case .records(let batch):
-                        batch.forEach { _, bytes in
-                            report.records += 1
-                            if (try? RecordView.decode(bytes)) == nil { report.undecodable += 1 }
-                        }
-                    case .skip(let range, let reason):
-                        let count = Int64(
-                            clamping: range.upperBound.rawValue - range.lowerBound.rawValue
-                        )
-                        report.skipped += count
-                        if reason == .damaged { report.damaged += count }
-                    case .end(let offset): report.end = offset
+    /// Reads all frames of a log; never throws, for an unreadable log is a finding.
+    init(_ logs: LogDirectory, _ summary: LogSummary, progress: (Int) -> Void) {
+        log = summary
+        do {
+            scan = try logs.inspect(summary.id)
+            var reader = try logs.reader(summary.id, from: summary.startOffset)
+            while let item = try reader.next() {
+                switch item {
+                case .records(let batch):
+                    batch.forEach { _, bytes in
+                        records += 1
+                        if (try? RecordView.decode(bytes)) == nil { undecodable += 1 }
                     }
-                    bar.update(Int(report.records))
+                case .skip(let range, .expired):
+                    expired += range.upperBound.rawValue - range.lowerBound.rawValue
+                case .skip, .end: break
                 }
-            } catch {
-                report.error = "\(error)"
+                progress(records)
             }
-            return report
+        } catch {
+            self.error = "\(error)"
         }
+    }
+
+    private var missing: UInt64 {
+        (scan?.losses ?? []).reduce(0) {
+            $0 + $1.offsets.upperBound.rawValue - $1.offsets.lowerBound.rawValue
+        }
+    }
+
+    /// A record of a newer schema is no damage: its bytes are what was written.
+    var isWhole: Bool { error == nil && missing == 0 && scan?.isAtLeast == false }
+
+    /// The log's line of the report; every missing range with its offsets and why it is missing.
+    var row: [Cell] {
+        let ranges = (scan?.losses ?? []).map { loss in
+            "\(loss.offsets.lowerBound)..<\(loss.offsets.upperBound) \(loss.kind.rawValue)"
+        }
+        let result =
+            error ?? (isWhole ? (log.isEnded ? "whole" : "whole so far") : "damaged")
+            + (scan?.isAtLeast == true ? ", at least so much" : "")
+        return [
+            .text("\(log.id)"), .integer(Int64(records)), .integer(Int64(undecodable)),
+            .integer(Int64(clamping: expired)), .integer(Int64(clamping: missing)),
+            ranges.isEmpty ? .none : .text(ranges.joined(separator: ", ")),
+            .bytes(Int64(clamping: scan?.tornBytes ?? 0)),
+            (log.endOffset ?? scan?.endOffset).map(Cell.offset) ?? .none, .text(result),
+        ]
     }
 }
 
