@@ -1,12 +1,13 @@
 # One verb per need; `make` alone prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check lint format bench
+.PHONY: help setup build run test check soak lint format bench
 
 help:
 	@echo 'make run      install what is missing, build, serve the demo, print a usage table (Ctrl-C stops)'
 	@echo 'make test     set up and pass all tests'
 	@echo 'make check    the quick suite'
+	@echo 'make soak     every bit of a 1 MiB log flipped, every byte cut off (an hour)'
 	@echo 'make build    the release binary: .build/release/sluice'
 	@echo 'make setup    install what building and running need'
 	@echo 'make lint     format and shell checks;  make format  rewrites'
@@ -28,6 +29,10 @@ test:
 check:
 	@scripts/setup.sh test
 	@scripts/test.sh --quick
+
+soak:
+	@scripts/setup.sh test
+	SLUICE_SOAK=1 swift test --configuration release --filter EveryBitTests
 
 lint:
 	@scripts/lint.sh
