@@ -155,7 +155,7 @@ package struct QueryAPI: Sendable {
             return APIReply("application/json", Array(#"{"status":"ready"}"#.utf8))
         case .metrics:
             return APIReply(
-                "text/plain; version=0.0.4; charset=utf-8",
+                MetricsRegistry.mediaType,
                 Array(metrics.render().utf8)
             )
         case .openAPI: return APIReply("application/yaml", Array(OpenAPI.document.utf8))

@@ -14,16 +14,25 @@ package struct LoadedConfiguration: Sendable {
 package struct ConfigurationLoader {
     private let environment: [String: String]
     private let hostName: String
+    private let kafkaRefusal: (_ name: String, _ value: String) -> String?
     private let readFile: (String) throws -> String
 
-    /// A loader with its surroundings: environment variables, host name, and how to read a file.
+    /// A loader with its surroundings.
+    ///
+    /// - Parameters:
+    ///   - environment: The environment variables.
+    ///   - hostName: The name of this machine.
+    ///   - kafkaRefusal: Why librdkafka would not take a property with a value; nil if it would.
+    ///   - readFile: Reads a file, or throws what the operating system says.
     package init(
         environment: [String: String],
         hostName: String,
+        kafkaRefusal: @escaping (_ name: String, _ value: String) -> String? = { _, _ in nil },
         readFile: @escaping (String) throws -> String
     ) {
         self.environment = environment
         self.hostName = hostName
+        self.kafkaRefusal = kafkaRefusal
         self.readFile = readFile
     }
 
@@ -47,7 +56,11 @@ package struct ConfigurationLoader {
         shapes.check(tree, ConfigurationSchema.root, path: "")
         problems += shapes.problems
 
-        var decoder = SettingsDecoder(environment: environment, readFile: readFile)
+        var decoder = SettingsDecoder(
+            environment: environment,
+            readFile: readFile,
+            kafkaRefusal: kafkaRefusal
+        )
         var settings = decoder.decode(tree, hostName: hostName)
         problems += decoder.problems
 

@@ -29,12 +29,18 @@ indirect enum Shape: Sendable {
     case headerName
     /// One of a few words.
     case choice([String])
+    /// `host` or `host:port` of a Kafka broker.
+    case broker
+    /// The name of a Kafka topic.
+    case topic
+    /// The name of a sink, which becomes the name of files and of a metric's label.
+    case sinkName
     /// A list.
     case list(Shape)
     /// A map with known keys.
     case map([Key])
-    /// A map with keys of the user's choice.
-    case openMap
+    /// A map of librdkafka properties, whose values may be secrets.
+    case properties
 
     /// One key of a map.
     struct Key: Sendable {
@@ -97,17 +103,10 @@ enum ConfigurationSchema {
         Shape.Key("rollups", .list(rollup), "Rollups of your own beside the built-in ones."),
         Shape.Key("aggregator", aggregator, "The folding of records into rollups."),
         Shape.Key("serve", serve, "The query API."),
+        Shape.Key("metrics", metrics, "A page of metrics for roles without the query API."),
     ])
 
-    private static let second = Duration.seconds(1)
-
-    private static let kafka = Shape.map([
-        Shape.Key("brokers", .list(.text), "Addresses of brokers to begin with."),
-        Shape.Key("topic", .name, "Topic of the records.", standard: "sluice.records"),
-        Shape.Key("partitions", .integer(1...10_000), "Partitions of a topic to be created."),
-        Shape.Key("group", .name, "Consumer group.", standard: "sluice-aggregator"),
-        Shape.Key("client", .openMap, "Other librdkafka properties."),
-    ])
+    static let second = Duration.seconds(1)
 
     private static let log = Shape.map([
         Shape.Key(
@@ -288,24 +287,6 @@ enum ConfigurationSchema {
         Shape.Key("plan", .name, "Plan it belongs to."),
     ])
 
-    private static let pump = Shape.map([
-        Shape.Key(
-            "sinks",
-            .list(
-                .map([
-                    Shape.Key("name", .name, "Name of the sink.", isRequired: true),
-                    Shape.Key("type", .name, "Kind of the sink.", isRequired: true),
-                    Shape.Key("path", .text, "Directory of a file sink."),
-                    Shape.Key("format", .choice(["ndjson", "protobuf"]), "Format of its files."),
-                    Shape.Key("compress", .choice(["none", "gzip"]), "Compression of its files."),
-                    Shape.Key("filter", .list(.text), "Records to leave out."),
-                    Shape.Key("sample", .text, "Share of records to deliver."),
-                ])
-            ),
-            "Where records go besides the rollups."
-        )
-    ])
-
     private static let rollup = Shape.map([
         Shape.Key("name", .name, "Name of the rollup.", isRequired: true),
         Shape.Key("dimensions", .list(.name), "What it groups by.", isRequired: true),
@@ -342,31 +323,12 @@ enum ConfigurationSchema {
     private static let serve = Shape.map([
         Shape.Key("listen", .listenAddress, "Where it listens.", standard: "127.0.0.1:8090")
     ])
-}
 
-/// What the schema knows but this version does not do: the one table.
-enum Unsupported {
-    /// The words that every such message contains.
-    static let phrase = "not supported by this version"
-
-    /// Paths of keys that may not be given at all, with what to do instead; `[]` is any element.
-    static let keys: [(path: String, instead: String)] = [
-        ("kafka", "leave it out: records go through the local event log"),
-        ("pump", "leave it out: the event log and the rollups are the only destinations"),
-        ("rollups", "leave it out: the built-in rollups `api` and `consumer` are kept"),
-        ("gateway.apis[].rate_limit", "leave it out, and limit in the upstream"),
-    ]
-
-    /// Values that may not be given, by the path of their key.
-    static let values: [(path: String, value: String, instead: String)] = [
-        ("transport", "kafka", "write local"),
-        ("gateway.apis[].auth.mode", "jwt", "write key or none"),
-    ]
-
-    /// librdkafka properties that Sluice sets itself, because other values lose data.
-    static let fixedKafkaProperties: Set<String> = [
-        "auto.offset.reset", "enable.auto.commit", "message.timeout.ms", "acks",
-        "request.required.acks", "delivery.timeout.ms", "enable.idempotence", "partitioner",
-        "topic.auto.offset.reset",
-    ]
+    private static let metrics = Shape.map([
+        Shape.Key(
+            "listen",
+            .listenAddress,
+            "Where `/metrics`, `/livez` and nothing else is answered; nowhere if absent."
+        )
+    ])
 }

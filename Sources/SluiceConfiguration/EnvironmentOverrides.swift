@@ -70,6 +70,10 @@ struct EnvironmentOverrides {
                 return nil
             }
             return ([.index(index)] + path, found)
+        case .properties:
+            // Properties have dots where a variable's name can only have underscores.
+            let name = words.map { $0 == "_" ? "." : $0 }
+            return name.isEmpty ? nil : ([.key(String(name))], .secret)
         default: return nil
         }
     }

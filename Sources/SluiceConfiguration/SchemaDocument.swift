@@ -21,6 +21,9 @@ package enum SchemaDocument {
     package static func unsupportedReference() -> String {
         var lines = ["| given | instead |", "|---|---|"]
         for row in Unsupported.keys { lines.append("| `\(row.path)` | \(row.instead) |") }
+        for row in Unsupported.sinkKeys {
+            lines.append("| `pump.sinks[].\(row.name)` | \(row.instead) |")
+        }
         for row in Unsupported.values {
             lines.append("| `\(row.path): \(row.value)` | \(row.instead) |")
         }
@@ -33,6 +36,16 @@ package enum SchemaDocument {
         var lines = ["| variable | meaning |", "|---|---|"]
         for row in EnvironmentOverrides.reserved {
             lines.append("| `\(row.name)` | \(row.purpose) |")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// The librdkafka properties that are refused, in `docs/configuration.md`.
+    package static func refusedProperties() -> String {
+        var lines = ["| property | is |", "|---|---|"]
+        for refusal in KafkaProperties.refusals {
+            let names = refusal.names.map { "`\($0)`" }.joined(separator: ", ")
+            lines.append("| \(names) | \(refusal.reason) |")
         }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -86,7 +99,17 @@ package enum SchemaDocument {
         case .choice(let words): return [("enum", .list(words.map(JSON.text)))]
         case .list(let element):
             return [("type", .text("array")), ("items", .object(object(element)))]
-        case .openMap: return [("type", .text("object"))]
+        case .broker: return string("^[^/@,]+$")
+        case .topic: return string("^[A-Za-z0-9._-]{1,249}$")
+        case .sinkName: return string("^[A-Za-z0-9_-]{1,64}$")
+        case .properties:
+            let refused = KafkaProperties.refusals.flatMap(\.names).map(JSON.text)
+            let scalars = ["string", "number", "boolean"].map(JSON.text)
+            return [
+                ("type", .text("object")),
+                ("propertyNames", .object([("not", .object([("enum", .list(refused))]))])),
+                ("additionalProperties", .object([("type", .list(scalars))])),
+            ]
         case .map(let keys):
             let properties = keys.map { key in
                 let standard = key.standard.map { " Default: \($0)." } ?? ""

@@ -18,11 +18,17 @@ package struct Settings: Equatable, Sendable {
     /// How records reach the aggregator.
     package var transport = Transport.local
 
+    /// Connection to Kafka, if something uses it.
+    package var kafka = KafkaSettings()
+
     /// The event log that the gateway writes.
     package var log = LogSettings()
 
     /// The proxy.
     package var gateway = GatewaySettings()
+
+    /// Delivery of records to sinks.
+    package var pump = PumpSettings()
 
     /// The folding of records into rollups.
     package var aggregator = AggregatorSettings()
@@ -30,15 +36,28 @@ package struct Settings: Equatable, Sendable {
     /// The query API.
     package var serve = ServeSettings()
 
+    /// Where a page of metrics is answered besides the query API's; nowhere if nil.
+    package var metricsListen: ListenAddress?
+
     /// The defaults alone.
     package init() {}
+
+    /// Whether the aggregator or a sink needs `kafka`.
+    package var usesKafka: Bool {
+        transport == .kafka || pump.sinks.contains { $0.kind == .kafka }
+    }
+
+    /// Consumers of the event log whose checkpoints hold back retention.
+    package var consumers: [String] {
+        (transport == .local ? ["aggregator"] : []) + pump.sinks.map(\.consumer)
+    }
 }
 
 /// How records reach the aggregator.
 package enum Transport: String, Equatable, Sendable, CaseIterable {
     /// The aggregator reads the event log of its own machine.
     case local
-    /// Through Kafka topics; not supported by this version.
+    /// Through a Kafka topic, which the pump fills.
     case kafka
 }
 

@@ -1,10 +1,10 @@
 /// Finds what each value alone cannot show: duplicates, conflicts, and what can never match.
 struct SettingsChecker {
     /// What must be changed.
-    private(set) var problems: [ConfigurationProblem] = []
+    var problems: [ConfigurationProblem] = []
 
     /// What works but was hardly meant.
-    private(set) var notes: [ConfigurationProblem] = []
+    var notes: [ConfigurationProblem] = []
 
     /// Checks the tree as a whole.
     mutating func check(_ tree: ConfigurationNode, _ settings: Settings) {
@@ -13,7 +13,8 @@ struct SettingsChecker {
         for (index, api) in apis.enumerated() { checkRoutes(api, index: index) }
         checkKeys(tree, apis)
         checkAddresses(tree, settings)
-        checkSinks(tree)
+        checkSinks(tree, settings)
+        checkKafka(tree, settings)
         if let secret = settings.gateway.credentialKey, secret.reveal().utf8.count < 16,
             let node = tree["gateway"]?["credential_key"]
         {
@@ -160,41 +161,40 @@ struct SettingsChecker {
         }
     }
 
+    /// No two listeners of one process may want the same port; they all run in `sluice up`.
     private mutating func checkAddresses(_ tree: ConfigurationNode, _ settings: Settings) {
-        let gateway = settings.gateway.listen
-        let serve = settings.serve.listen
-        if gateway.port != 0, gateway.port == serve.port,
-            gateway.host == serve.host || gateway.host == "0.0.0.0" || serve.host == "0.0.0.0"
-        {
-            problem(
-                tree["serve"]?["listen"] ?? tree["gateway"]?["listen"] ?? tree,
-                "serve.listen",
-                "\(serve) is also where the gateway listens; choose another port"
-            )
-        }
-    }
-
-    /// Sinks are not supported yet; what they must never do is refused all the same.
-    private mutating func checkSinks(_ tree: ConfigurationNode) {
-        for (index, sink) in (tree["pump"]?["sinks"]?.elements ?? []).enumerated()
-        where sink["type"]?.text == "kafka" {
-            for key in ["filter", "sample"] {
-                guard let node = sink[key] else { continue }
+        var taken: [(address: ListenAddress, owner: String)] = [
+            (settings.gateway.listen, "the gateway")
+        ]
+        let others: [(ListenAddress?, String, String)] = [
+            (settings.serve.listen, "serve", "the query API"),
+            (settings.metricsListen, "metrics", "the page of metrics"),
+        ]
+        for case (let address?, let key, let owner) in others {
+            if let other = taken.first(where: { $0.address.conflicts(with: address) }) {
                 problem(
-                    node,
-                    "pump.sinks[\(index)].\(key)",
-                    "records on their way to the aggregator must all arrive; remove it, "
-                        + "or put it on another sink"
+                    tree[key]?["listen"] ?? tree["gateway"]?["listen"] ?? tree,
+                    "\(key).listen",
+                    "\(address) is also where \(other.owner) listens; choose another port"
                 )
             }
+            taken.append((address, owner))
         }
     }
 
-    private mutating func problem(_ node: ConfigurationNode, _ path: String, _ message: String) {
+    mutating func problem(_ node: ConfigurationNode, _ path: String, _ message: String) {
         problems.append(ConfigurationProblem(origin: node.origin, path: path, message: message))
     }
 
-    private mutating func note(_ node: ConfigurationNode, _ path: String, _ message: String) {
+    mutating func note(_ node: ConfigurationNode, _ path: String, _ message: String) {
         notes.append(ConfigurationProblem(origin: node.origin, path: path, message: message))
+    }
+}
+
+extension ListenAddress {
+    /// Whether both cannot listen on one machine.
+    fileprivate func conflicts(with other: ListenAddress) -> Bool {
+        port != 0 && port == other.port
+            && (host == other.host || host == "0.0.0.0" || other.host == "0.0.0.0")
     }
 }

@@ -6,13 +6,21 @@ struct SettingsDecoder {
     /// Reads a file, for secrets as `file:PATH`; throws what the operating system says.
     let readFile: (String) throws -> String
 
-    /// Secrets that could not be found.
-    private(set) var problems: [ConfigurationProblem] = []
+    /// Why librdkafka would not take a property with this value; nil if it would.
+    let kafkaRefusal: (_ name: String, _ value: String) -> String?
+
+    /// Secrets that could not be found, and properties that are none.
+    var problems: [ConfigurationProblem] = []
 
     /// A decoder that finds secrets in the given places.
-    init(environment: [String: String], readFile: @escaping (String) throws -> String) {
+    init(
+        environment: [String: String],
+        readFile: @escaping (String) throws -> String,
+        kafkaRefusal: @escaping (_ name: String, _ value: String) -> String?
+    ) {
         self.environment = environment
         self.readFile = readFile
+        self.kafkaRefusal = kafkaRefusal
     }
 
     /// The settings that `tree` describes.
@@ -25,10 +33,14 @@ struct SettingsDecoder {
             settings.postgres = postgres(secret, node)
         }
         settings.transport = choice(tree["transport"]) ?? settings.transport
+        if let kafka = tree["kafka"] { settings.kafka = decodeKafka(kafka) }
+        settings.pump.sinks = (tree["pump"]?["sinks"]?.elements ?? []).compactMap(decodeSink)
+        settings.addImpliedSink()
         if let log = tree["log"] { settings.log = decodeLog(log) }
         if let gateway = tree["gateway"] { settings.gateway = decodeGateway(gateway) }
         if let node = tree["aggregator"] { settings.aggregator = decodeAggregator(node) }
         if let address = listenAddress(tree["serve"]?["listen"]) { settings.serve.listen = address }
+        settings.metricsListen = listenAddress(tree["metrics"]?["listen"])
         return settings
     }
 
@@ -137,7 +149,7 @@ struct SettingsDecoder {
     }
 
     /// The clear text that `node` gives or points to.
-    private mutating func secret(_ node: ConfigurationNode, path: String) -> Secret? {
+    mutating func secret(_ node: ConfigurationNode, path: String) -> Secret? {
         guard let text = node.text, !text.isEmpty else { return nil }
         func problem(_ message: String) -> ConfigurationProblem {
             ConfigurationProblem(origin: node.origin, path: path, message: message)
@@ -165,19 +177,19 @@ struct SettingsDecoder {
         return Secret(text)
     }
 
-    private func choice<Choice: RawRepresentable<String>>(_ node: ConfigurationNode?) -> Choice? {
+    func choice<Choice: RawRepresentable<String>>(_ node: ConfigurationNode?) -> Choice? {
         node?.text.flatMap(Choice.init(rawValue:))
     }
 
-    private func duration(_ node: ConfigurationNode?) -> Duration? {
+    func duration(_ node: ConfigurationNode?) -> Duration? {
         node?.text.flatMap { try? ValueParser.duration($0) }
     }
 
-    private func bytes(_ node: ConfigurationNode?) -> Int? {
+    func bytes(_ node: ConfigurationNode?) -> Int? {
         node?.text.flatMap { try? ValueParser.bytes($0) }
     }
 
-    private func integer(_ node: ConfigurationNode?) -> Int? {
+    func integer(_ node: ConfigurationNode?) -> Int? {
         node?.text.flatMap { try? ValueParser.integer($0, in: Int.min...Int.max) }
     }
 
@@ -189,7 +201,7 @@ struct SettingsDecoder {
         node?.text.flatMap { try? ValueParser.listenAddress($0) }
     }
 
-    private func values<Value>(
+    func values<Value>(
         _ node: ConfigurationNode?,
         _ read: (String) throws(ValueError) -> Value
     ) -> [Value] {

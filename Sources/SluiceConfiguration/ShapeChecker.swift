@@ -8,7 +8,7 @@ struct ShapeChecker {
         if isUnsupported(node, path: path) { return }
         switch shape {
         case .map(let keys): checkMap(node, keys, path: path)
-        case .openMap: checkOpenMap(node, path: path)
+        case .properties: checkProperties(node, path: path)
         case .list(let element): checkList(node, element, path: path)
         default: checkScalar(node, shape, path: path)
         }
@@ -40,7 +40,6 @@ struct ShapeChecker {
                         message: "is \(Unsupported.phrase); \(instead)"
                     )
                 )
-                checkFixedSettings(entry)
                 continue
             }
             if entry.value.isNull, !key.isRequired { continue }
@@ -64,10 +63,25 @@ struct ShapeChecker {
         }
     }
 
-    private mutating func checkOpenMap(_ node: ConfigurationNode, path: String) {
-        guard case .mapping = node.content else {
-            if !node.isNull { add(node, path, "\(node.kind) stands where a map is expected") }
+    /// The message never shows a value, because any may be a password.
+    private mutating func checkProperties(_ node: ConfigurationNode, path: String) {
+        guard case .mapping(let entries) = node.content else {
+            if !node.isNull { add(node, path, "this is not a map of librdkafka properties") }
             return
+        }
+        for entry in entries {
+            if let refusal = KafkaProperties.refusal(of: entry.key) {
+                problems.append(
+                    ConfigurationProblem(
+                        origin: entry.origin,
+                        path: path,
+                        message: "\"\(entry.key)\" \(refusal)"
+                    )
+                )
+            } else if entry.value.text == nil {
+                let name = "\(path).\(entry.key.prefix(60))"
+                add(entry.value, name, "has no value; text, env:NAME or file:PATH is expected")
+            }
         }
     }
 
@@ -98,24 +112,6 @@ struct ShapeChecker {
             try shape.check(text)
         } catch {
             add(node, path, error.message)
-        }
-    }
-
-    /// Kafka settings that must not be touched are reported even while Kafka is not supported.
-    private mutating func checkFixedSettings(_ entry: ConfigurationNode.Entry) {
-        guard entry.key == "kafka",
-            case .mapping(let properties)? = entry.value["client"]?.content
-        else { return }
-        for property in properties where Unsupported.fixedKafkaProperties.contains(property.key) {
-            problems.append(
-                ConfigurationProblem(
-                    origin: property.origin,
-                    path: "kafka.client",
-                    message:
-                        "\"\(property.key)\" is set by Sluice itself, because other values lose "
-                        + "or reorder records; remove it"
-                )
-            )
         }
     }
 
@@ -155,7 +151,7 @@ extension Shape {
     /// Whether values are single texts.
     var isScalar: Bool {
         switch self {
-        case .list, .map, .openMap: false
+        case .list, .map, .properties: false
         default: true
         }
     }
@@ -178,7 +174,11 @@ extension Shape {
         case .headerName: "a header name such as X-Api-Key"
         case .choice(let words): words.joined(separator: ", ")
         case .list: "a list"
-        case .map, .openMap: "a map of keys"
+        case .broker: "an address such as 127.0.0.1:9092"
+        case .topic: "the name of a topic"
+        case .sinkName: "a name of letters, digits, - and _"
+        case .map: "a map of keys"
+        case .properties: "a map of properties"
         }
     }
 
@@ -212,6 +212,9 @@ extension Shape {
         case .route: _ = try ValueParser.route(text)
         case .listenPath: _ = try ValueParser.listenPath(text)
         case .headerName: _ = try ValueParser.headerName(text)
+        case .broker: _ = try ValueParser.broker(text)
+        case .topic: _ = try ValueParser.topic(text)
+        case .sinkName: _ = try ValueParser.sinkName(text)
         case .choice(let words):
             guard words.contains(text) else {
                 let hint =
@@ -221,7 +224,7 @@ extension Shape {
                     "\"\(text)\" is not one of \(words.joined(separator: ", "))\(hint)"
                 )
             }
-        case .list, .map, .openMap: break
+        case .list, .map, .properties: break
         }
     }
 }

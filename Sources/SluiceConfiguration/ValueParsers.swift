@@ -96,6 +96,54 @@ enum ValueParser {
         return ListenAddress(host: host, port: port)
     }
 
+    /// `host:port`, `[address]:port` or a host alone, for port 9092.
+    static func broker(_ text: String) throws(ValueError) -> String {
+        let wanted = "write host:port, as in 127.0.0.1:9092"
+        guard !text.contains("/"), !text.contains("@"), !text.contains(",") else {
+            throw ValueError("\"\(text)\" is not the address of one broker; \(wanted)")
+        }
+        let hasPort = text.hasSuffix("]") ? false : text.contains(":")
+        let address = try listenAddress(hasPort ? text : "\(text):9092")
+        guard address.port != 0, !text.hasPrefix(":"), !text.isEmpty else {
+            throw ValueError("\"\(text)\" has no usable host and port; \(wanted)")
+        }
+        return address.description
+    }
+
+    /// The name of a Kafka topic: Kafka's own rule.
+    static func topic(_ text: String) throws(ValueError) -> String {
+        guard (1...249).contains(text.utf8.count), text != ".", text != "..",
+            text.utf8.allSatisfy({ isWord($0) || $0 == UInt8(ascii: ".") })
+        else {
+            throw ValueError(
+                "\"\(text.prefix(40))\" is not the name of a topic: up to 249 letters, digits, "
+                    + "dots, hyphens and underscores"
+            )
+        }
+        return text
+    }
+
+    /// The name of a sink: it names a directory of checkpoints.
+    static func sinkName(_ text: String) throws(ValueError) -> String {
+        guard (1...64).contains(text.utf8.count), text.utf8.allSatisfy(isWord) else {
+            throw ValueError(
+                "\"\(text.prefix(40))\" is not the name of a sink: up to 64 letters, digits, "
+                    + "hyphens and underscores"
+            )
+        }
+        return text
+    }
+
+    /// Whether a byte is a letter, a digit, `-` or `_`.
+    private static func isWord(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+            true
+        default: false
+        }
+    }
+
     /// `http://host:port` or `builtin:demo`.
     static func upstream(_ text: String) throws(ValueError) -> Upstream {
         if text == "builtin:demo" { return .builtInDemo }

@@ -92,6 +92,9 @@ package final class MetricsRegistry: Sendable {
 
     private let families = Mutex<[String: Family]>([:])
 
+    /// Media type of the page: Prometheus' text format.
+    package static let mediaType = "text/plain; version=0.0.4; charset=utf-8"
+
     /// An empty registry.
     package init() {}
 

@@ -42,6 +42,33 @@ struct EnvironmentTests {
         #expect(settings.gateway.keys.map(\.id) == ["k"])
     }
 
+    @Test("Kafka and sinks can be given by variables alone, properties with underscores for dots")
+    func kafka() {
+        let loaded = load(
+            nil,
+            environment: [
+                "SLUICE_TRANSPORT": "kafka",
+                "SLUICE_KAFKA_BROKERS": "a:1, b",
+                "SLUICE_KAFKA_CLIENT_SASL_PASSWORD": "env:P",
+                "SLUICE_KAFKA_CLIENT_LINGER_MS": "7",
+                "SLUICE_PUMP_SINKS_0": "{name: files, type: file, path: /x}",
+                "SLUICE_PUMP_SINKS_0_COMPRESS": "gzip",
+                "SLUICE_METRICS_LISTEN": ":9102",
+                "P": "hunter2",
+            ]
+        )
+        #expect(loaded.problems.isEmpty, "\(loaded.problems)")
+        let kafka = loaded.settings.kafka
+        #expect(kafka.brokers == ["a:1", "b:9092"])
+        #expect(kafka.client["sasl.password"]?.reveal() == "hunter2")
+        #expect(kafka.client["linger.ms"]?.reveal() == "7")
+        var files = FileSinkSettings(path: "/x")
+        files.compress = .gzip
+        #expect(loaded.settings.pump.sinks.map(\.name) == ["central", "files"])
+        #expect(loaded.settings.pump.sinks.last?.kind == .file(files))
+        #expect(loaded.settings.metricsListen == ListenAddress(host: "0.0.0.0", port: 9102))
+    }
+
     @Test(
         "wrong variables are problems that name them",
         arguments: [
@@ -52,7 +79,9 @@ struct EnvironmentTests {
             ("SLUICE_WHATEVER", "x", "there is no such setting"),
             ("SLUICE_LOG", "os", "stands where a map of keys is expected"),
             ("SLUICE_CONFIGG", "x", "did you mean SLUICE_CONFIG?"),
-            ("SLUICE_TRANSPORT", "kafka", "not supported by this version"),
+            ("SLUICE_TRANSPORT", "kafka", "kafka.brokers: is missing"),
+            ("SLUICE_KAFKA_CLIENT_ACKS", "1", "\"acks\" is set by Sluice itself to all"),
+            ("SLUICE_KAFKA_BROKERS", "a:1,b:x", "kafka.brokers[1]: \"b:x\" has no port"),
         ]
     )
     func mistakes(name: String, value: String, expected: String) {

@@ -17,6 +17,8 @@ struct FuzzTests {
             + "    - \(goodAPI)\n    - id: b\n      routes: [\"GET /b/{x}\", /b/*]\n"
             + "  keys:\n    - &k {id: k, secret: 'env:K'}\n    - *k\n",
         "kafka: {client: {acks: all}}\npump: {sinks: [{name: n, type: kafka, filter: [x]}]}\n",
+        "transport: kafka\nkafka: {brokers: ['[::1]:9', b], client: {sasl.password: 'env:P'}}\n"
+            + "pump:\n  sinks:\n    - {name: f, type: file, path: x, retry: {delay_max: 1s}}\n",
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n? [1, 2]\n: !!binary aGk=\n<<: {node: x}\n",
         "node: |\n  text\n  more\nregion: >-\n  folded\n# comment\ndata: \"\\u0041\\x41\"\n",
     ]

@@ -23,6 +23,7 @@ struct SchemaTests {
         for (name, table) in [
             ("variables", SchemaDocument.reservedVariables()), ("keys", SchemaDocument.reference()),
             ("unsupported", SchemaDocument.unsupportedReference()),
+            ("properties", SchemaDocument.refusedProperties()),
         ] {
             let start = try #require(text.range(of: "<!-- \(name): "))
             let begin = try #require(text[start.upperBound...].range(of: "-->\n"))
