@@ -8,6 +8,7 @@ final class Announcer: Sendable {
         var process: RunningProcess
         var gateway: String?
         var serve: String?
+        var metrics: String?
         var isDone = false
     }
 
@@ -16,10 +17,12 @@ final class Announcer: Sendable {
     private let registry: ProcessRegistry
     private let file: any File
     private let state: Mutex<State>
+    private let hasMetrics: Bool
 
-    /// Registers this process with its roles, not yet listening.
-    init(roles: ServerRoles, data: DataDirectory) throws {
+    /// Registers this process with its roles, not yet listening; with a page of metrics or not.
+    init(roles: ServerRoles, hasMetrics: Bool, data: DataDirectory) throws {
         self.roles = roles
+        self.hasMetrics = hasMetrics
         self.data = data
         registry = ProcessRegistry(data)
         let process = RunningProcess(
@@ -28,8 +31,9 @@ final class Announcer: Sendable {
         )
         file = try registry.register(process)
         state = Mutex(State(process: process))
-        if roles == .aggregator {
-            Terminal.announce("aggregator runs on \(data.path)\n")
+        if roles.isDisjoint(with: [.gateway, .serve]), !hasMetrics {
+            let names = roles.names.joined(separator: " and ")
+            Terminal.announce("\(names) runs on \(data.path)\n")
         }
     }
 
@@ -49,6 +53,28 @@ final class Announcer: Sendable {
         }
     }
 
+    /// The page of metrics listens.
+    func showsMetrics(_ host: String, _ port: Int) {
+        announce {
+            $0.metrics = Self.address(host, port)
+            $0.process.metrics = "http://\(Self.address(Self.reachable(host), port))/metrics"
+        }
+    }
+
+    /// A sink is in trouble, or out of it if nil.
+    func report(_ trouble: SinkTrouble?, of sink: String) {
+        let process = state.withLock { state -> RunningProcess? in
+            var troubles = state.process.troubles ?? [:]
+            guard troubles[sink] != trouble else { return nil }
+            troubles[sink] = trouble
+            state.process.troubles = troubles
+            return state.process
+        }
+        guard let process else { return }
+        // What a sink's state is can be seen in the metrics and the log as well.
+        try? registry.update(process, file)
+    }
+
     /// The process ends.
     func withdraw() {
         registry.unregister(state.withLock { $0.process }, file)
@@ -60,6 +86,7 @@ final class Announcer: Sendable {
             let isWaiting =
                 roles.contains(.gateway) && state.gateway == nil
                 || roles.contains(.serve) && state.serve == nil
+                || hasMetrics && state.metrics == nil
             guard !isWaiting, !state.isDone else { return nil }
             state.isDone = true
             return state
@@ -84,6 +111,10 @@ final class Announcer: Sendable {
             lines.append("  query API    \(url)/v1/usage")
             lines.append("  admin token  \(data.path)/admin.token")
             machine += " serve=\(serve)"
+        }
+        if let metrics = state.metrics, let url = state.process.metrics {
+            lines.append("  metrics      \(url)")
+            machine += " metrics=\(metrics)"
         }
         lines.append("  data         \(data.path)")
         lines.append("  stop         Ctrl-C, or SIGTERM to process \(state.process.pid)")

@@ -27,7 +27,10 @@ struct CheckCommand: AsyncParsableCommand {
             if loaded.problems.isEmpty {
                 let apis = loaded.settings.gateway.apis.count
                 let keys = loaded.settings.gateway.keys.count
-                Terminal.output("\(name): no problems; \(apis) APIs, \(keys) keys\n")
+                let sinks = loaded.settings.pump.sinks.count
+                Terminal.output(
+                    "\(name): no problems; \(apis) APIs, \(keys) keys, \(sinks) sinks\n"
+                )
             }
         } else {
             var table = Table(["severity", "file", "line", "column", "variable", "path", "message"])

@@ -48,16 +48,37 @@ struct DataDirectory: Sendable {
     /// Whether it is there.
     var exists: Bool { FileManager.default.fileExists(atPath: path) }
 
-    /// Locks the directory for the one process whose gateway appends here; held until it ends.
-    func lockForGateway() throws -> any File {
-        let file = try fileSystem.open(path + "/gateway.lock", .openOrCreate)
+    /// Locks the directory for the one process that has a role here: the gateway, which appends,
+    /// or the pump, which moves the sinks' checkpoints. Held until the process ends.
+    func lock(for role: String) throws -> any File {
+        let file = try fileSystem.open("\(path)/\(role).lock", .openOrCreate)
         guard try file.tryLock() else {
             throw CommandFailure.failed(
-                "another sluice gateway is running on the data directory \"\(path)\"; "
+                "another sluice \(role) is running on the data directory \"\(path)\"; "
                     + "stop it, or choose another directory with --data"
             )
         }
         return file
+    }
+
+    /// Remembers which consumers hold back retention.
+    ///
+    /// - Returns: Those that did so before and do no more.
+    func replaceConsumers(by consumers: [String]) throws -> [String] {
+        let file = path + "/consumers"
+        let before: [String]
+        var isKnown = true
+        if let bytes = try readIfPresent(file) {
+            before = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+        } else {
+            before = (try? fileSystem.list(path + "/checkpoints")) ?? []
+            isKnown = false
+        }
+        if before != consumers || !isKnown {
+            let text = consumers.map { $0 + "\n" }.joined()
+            try fileSystem.replaceFile(file, with: Array(text.utf8))
+        }
+        return before.filter { !consumers.contains($0) }.sorted()
     }
 
     /// The key under which credentials are hashed: 32 random bytes, made at first use.
@@ -113,83 +134,5 @@ struct DataDirectory: Sendable {
     private func readIfPresent(_ file: String) throws -> [UInt8]? {
         guard try fileSystem.exists(file) else { return nil }
         return try fileSystem.readFile(file)
-    }
-}
-
-/// What a running process serves, for the commands that look for it.
-struct RunningProcess: Codable, Sendable {
-    /// Its process id.
-    var pid: Int32
-    /// Its roles: `gateway`, `aggregator`, `serve`.
-    var roles: [String]
-    /// Base URL of the gateway, if it has that role.
-    var gateway: String?
-    /// Base URL of the query API, if it has that role.
-    var serve: String?
-}
-
-/// The list of processes that run on a data directory, kept by locks that end with them.
-///
-/// `DATA/processes/<pid>.json` is locked by its process as long as that lives. A file without lock
-/// is a leftover and removed by whoever finds it.
-struct ProcessRegistry: Sendable {
-    private let data: DataDirectory
-    private var folder: String { data.path + "/processes" }
-
-    /// The registry of a data directory.
-    init(_ data: DataDirectory) {
-        self.data = data
-    }
-
-    /// Announces this process; the file is locked until `file` is closed or the process ends.
-    func register(_ process: RunningProcess) throws -> any File {
-        try data.fileSystem.createDirectory(folder)
-        let file = try data.fileSystem.open("\(folder)/\(process.pid).json", .openOrCreate)
-        _ = try file.tryLock()
-        try update(process, file)
-        return file
-    }
-
-    /// Replaces what is said of this process.
-    func update(_ process: RunningProcess, _ file: any File) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let bytes = Array(try encoder.encode(process)) + [UInt8(ascii: "\n")]
-        try file.write(bytes, at: 0)
-        try file.truncate(to: UInt64(bytes.count))
-        if process.serve != nil || process.gateway != nil {
-            try data.fileSystem.replaceFile(data.path + "/endpoints.json", with: bytes)
-        }
-    }
-
-    /// Takes this process off the list.
-    func unregister(_ process: RunningProcess, _ file: any File) {
-        try? data.fileSystem.removeFile("\(folder)/\(process.pid).json")
-        if let bytes = try? data.fileSystem.readFile(data.path + "/endpoints.json"),
-            let written = try? JSONDecoder().decode(RunningProcess.self, from: Data(bytes)),
-            written.pid == process.pid
-        {
-            try? data.fileSystem.removeFile(data.path + "/endpoints.json")
-        }
-        file.close()
-    }
-
-    /// All processes that are alive, by process id.
-    func running() -> [RunningProcess] {
-        guard let names = try? data.fileSystem.list(folder) else { return [] }
-        var found: [RunningProcess] = []
-        for name in names where name.hasSuffix(".json") {
-            let path = "\(folder)/\(name)"
-            guard let file = try? data.fileSystem.open(path, .readWrite) else { continue }
-            defer { file.close() }
-            if (try? file.tryLock()) == true {
-                try? data.fileSystem.removeFile(path)
-            } else if let bytes = try? file.readAll(),
-                let process = try? JSONDecoder().decode(RunningProcess.self, from: Data(bytes))
-            {
-                found.append(process)
-            }
-        }
-        return found.sorted { $0.pid < $1.pid }
     }
 }

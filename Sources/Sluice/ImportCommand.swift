@@ -1,7 +1,6 @@
 import ArgumentParser
 import Console
 import EventLog
-import FileIO
 import Foundation
 import Importing
 import Records
@@ -113,7 +112,8 @@ struct ImportCommand: AsyncParsableCommand {
         Terminal.show(table, output)
         if wait, !imported.isEmpty {
             let seconds = DurationText.seconds(waitTimeout) ?? 300
-            try await ImportWait(data: data, logs: logs).wait(for: imported, seconds: seconds)
+            try await ImportWait(settings: settings, data: data, logs: logs)
+                .wait(for: imported, seconds: seconds)
         }
         guard failures == 0 else {
             throw CommandFailure.failed("\(failures) of \(files.count) files were not imported")
@@ -155,81 +155,5 @@ struct ImportCommand: AsyncParsableCommand {
                 }
             }
         }
-    }
-}
-
-/// Waits until imported logs are visible in queries.
-struct ImportWait: Sendable {
-    /// The data directory, whose processes are looked at.
-    let data: DataDirectory
-
-    /// Its logs.
-    let logs: LogDirectory
-
-    /// Longest time without an aggregator before waiting is given up: one may be starting.
-    private static let aggregatorGraceSeconds = 5.0
-
-    /// Returns when the aggregator's checkpoints have reached the ends of all `targets`.
-    ///
-    /// A checkpoint is stored after the commit, so everything below it can be queried. Sleeps on
-    /// the bell of the log directory, which every checkpoint rings.
-    func wait(for targets: [LogID], seconds: Double) async throws {
-        try await blocking("import-wait") {
-            let clock = SystemTimeSource()
-            let checkpoints = try logs.checkpoints(consumer: "aggregator")
-            let started = clock.monotonicNanoseconds()
-            var lastAggregator = started
-            func elapsed(since start: UInt64) -> Double {
-                Double(clock.monotonicNanoseconds() - start) / 1e9
-            }
-            var open = Set(targets)
-            let total = open.count
-            let bar = ProgressBar("waiting for the aggregator: logs counted", total: total)
-            defer { bar.finish() }
-            while true {
-                let change = logs.changeCount
-                for id in open {
-                    // A log that is gone was deleted by retention, hence consumed.
-                    let end = try logs.log(id).map { $0.endOffset ?? $0.durableOffset }
-                    if end.map({ checkpoints.load(id) >= $0 }) ?? true { open.remove(id) }
-                }
-                bar.update(total - open.count)
-                if open.isEmpty { return }
-                if hasAggregator { lastAggregator = clock.monotonicNanoseconds() }
-                if elapsed(since: lastAggregator) > Self.aggregatorGraceSeconds {
-                    throw CommandFailure.failed(
-                        "everything is imported, but no aggregator runs on \"\(data.path)\", so "
-                            + "nothing is counted yet; start `sluice up` or `sluice aggregator`"
-                    )
-                }
-                if elapsed(since: started) > seconds {
-                    throw CommandFailure.failed(
-                        "everything is imported, but after \(Units.seconds(seconds)) the "
-                            + "aggregator has not counted \(open.count) of \(total) logs; it goes "
-                            + "on: see `sluice status`, or give a longer --wait-timeout"
-                    )
-                }
-                logs.waitForChange(since: change, timeout: .seconds(1))
-            }
-        }
-    }
-
-    private var hasAggregator: Bool {
-        ProcessRegistry(data).running().contains { $0.roles.contains("aggregator") }
-    }
-}
-
-/// Reads durations of the command line.
-enum DurationText {
-    /// Seconds of a text such as `500ms`, `10s`, `5m` or `1h`; nil if it is none or not positive.
-    static func seconds(_ text: String) -> Double? {
-        for (unit, length) in [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3_600)]
-        where text.hasSuffix(unit) {
-            guard let number = Double(text.dropLast(unit.count)), number > 0, number < 1e9 else {
-                continue
-            }
-            return number * length
-        }
-        return nil
     }
 }

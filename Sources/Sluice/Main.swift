@@ -63,9 +63,10 @@ struct SluiceCommand: AsyncParsableCommand {
             """,
         version: "sluice 0.1.0",
         subcommands: [
-            UpCommand.self, GatewayCommand.self, AggregatorCommand.self, ServeCommand.self,
-            ImportCommand.self, QueryCommand.self, StatusCommand.self, CheckCommand.self,
-            MigrateCommand.self, TokenCommand.self, LogCommand.self, LoadCommand.self,
+            UpCommand.self, GatewayCommand.self, PumpCommand.self, AggregatorCommand.self,
+            ServeCommand.self, ImportCommand.self, QueryCommand.self, StatusCommand.self,
+            CheckCommand.self, MigrateCommand.self, TokenCommand.self, SinkCommand.self,
+            LogCommand.self, LoadCommand.self,
         ]
     )
 }

@@ -12,28 +12,6 @@ import Synchronization
 import Telemetry
 import UnixSignals
 
-/// The parts of Sluice that one process may run.
-struct ServerRoles: OptionSet, Sendable {
-    let rawValue: Int
-    /// The proxy, which writes the event log.
-    static let gateway = ServerRoles(rawValue: 1)
-    /// The fold and the compactor.
-    static let aggregator = ServerRoles(rawValue: 2)
-    /// The query API.
-    static let serve = ServerRoles(rawValue: 4)
-    /// Everything, as `sluice up` does.
-    static let all: ServerRoles = [.gateway, .aggregator, .serve]
-
-    /// Their names, in the order of the data flow.
-    var names: [String] {
-        var names: [String] = []
-        if contains(.gateway) { names.append("gateway") }
-        if contains(.aggregator) { names.append("aggregator") }
-        if contains(.serve) { names.append("serve") }
-        return names
-    }
-}
-
 /// One server process from start to clean stop: the assembly of all modules.
 ///
 /// Order of the start: data directory and locks, PostgreSQL, migrations, recovery of logs, admin
@@ -45,15 +23,22 @@ struct ServerProcess {
     private let data: DataDirectory
     private let logger: Logger
     private let metrics = MetricsRegistry()
+    private let reshipFrom: Int64?
 
     /// Longest clean stop after the gateway's own drain; then tasks are cancelled. Chosen: a fold
     /// of a full batch and PostgreSQL's checkpoint take seconds.
     private static let stopAllowance = Duration.seconds(30)
 
     /// A process with the given roles, not yet started.
-    init(settings: Settings, roles: ServerRoles) {
+    ///
+    /// - Parameters:
+    ///   - settings: The configuration.
+    ///   - roles: What it does; without sinks there is nothing to pump.
+    ///   - reshipFrom: From which append time on records are shipped once more, µs since the epoch.
+    init(settings: Settings, roles: ServerRoles, reshipFrom: Int64? = nil) {
         self.settings = settings
-        self.roles = roles
+        self.roles = settings.pump.sinks.isEmpty ? roles.subtracting(.pump) : roles
+        self.reshipFrom = reshipFrom
         data = DataDirectory(settings.data)
         logger = Logger(label: "sluice")
     }
@@ -62,10 +47,16 @@ struct ServerProcess {
     func run() async throws {
         Terminal.survivesClosedPipes()
         try data.create()
-        let gatewayLock = roles.contains(.gateway) ? try data.lockForGateway() : nil
+        let gatewayLock = roles.contains(.gateway) ? try data.lock(for: "gateway") : nil
         defer { gatewayLock?.close() }
+        let pumpLock = roles.contains(.pump) ? try data.lock(for: "pump") : nil
+        defer { pumpLock?.close() }
 
-        let announcer = try Announcer(roles: roles, data: data)
+        let announcer = try Announcer(
+            roles: roles,
+            hasMetrics: settings.metricsListen != nil,
+            data: data
+        )
         defer { announcer.withdraw() }
 
         var services: [any Service] = []
@@ -125,10 +116,30 @@ struct ServerProcess {
             let name = "query API on \(settings.serve.listen)"
             services.append(DescribedService(name: name, base: server))
         }
+        if let listen = settings.metricsListen {
+            services.append(metricsService(listen, announcer))
+        }
+        if roles.contains(.pump) {
+            services.append(try pumpService(logs, announcer))
+        }
         if roles.contains(.gateway) {
             services += try gatewayServices(logs, announcer)
         }
         return services
+    }
+
+    private func metricsService(
+        _ listen: ListenAddress,
+        _ announcer: Announcer
+    ) -> any Service {
+        let server = MetricsServer(
+            host: listen.host,
+            port: listen.port,
+            metrics: metrics,
+            logger: Logger(label: "sluice.metrics"),
+            onListening: { host, port in announcer.showsMetrics(host, port) }
+        )
+        return DescribedService(name: "page of metrics on \(listen)", base: server)
     }
 
     private func gatewayServices(
@@ -137,9 +148,10 @@ struct ServerProcess {
     ) throws -> [any Service] {
         var services: [any Service] = [
             RetentionService(
+                data: data,
                 logs: logs,
                 policy: settings.retentionPolicy(),
-                consumers: Settings.consumers,
+                consumers: settings.consumers,
                 metrics: metrics,
                 logger: Logger(label: "sluice.retention")
             )

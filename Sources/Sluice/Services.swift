@@ -1,9 +1,7 @@
 import EmbeddedPostgres
-import EventLog
 import Logging
 import ServiceLifecycle
 import Synchronization
-import Telemetry
 import Threads
 
 /// Runs `body` on a thread of its own, for calls that block; never interrupted.
@@ -106,72 +104,6 @@ struct DescribedService: Service {
             throw error
         } catch {
             throw CommandFailure.failed("the \(name) could not run: \(error)")
-        }
-    }
-}
-
-/// Deletes consumed segments that the configuration does not keep, every half minute.
-struct RetentionService: Service {
-    /// The logs.
-    let logs: LogDirectory
-    /// What is kept.
-    let policy: RetentionPolicy
-    /// Consumers that hold back deletion.
-    let consumers: [String]
-    /// Deleted segments, counted.
-    let deleted: Counter
-    /// Where deletions are reported.
-    let logger: Logger
-
-    /// Chosen: segments are a quarter GiB, which takes longer than this to fill.
-    private static let interval = Duration.seconds(30)
-
-    /// A service that reports to the given registry and log.
-    init(
-        logs: LogDirectory,
-        policy: RetentionPolicy,
-        consumers: [String],
-        metrics: MetricsRegistry,
-        logger: Logger
-    ) {
-        self.logs = logs
-        self.policy = policy
-        self.consumers = consumers
-        self.logger = logger
-        deleted = metrics.counter(
-            "event_log_segments_deleted_total",
-            help: "Ranges of offsets deleted by retention after every consumer had passed them."
-        )
-    }
-
-    /// Looks at once and then every half minute, until graceful shutdown.
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await deleteOnce()
-                try? await Task.sleep(for: Self.interval)
-            }
-        }
-    }
-
-    private func deleteOnce() async {
-        do {
-            let gone = try await blocking("retention") { [logs, policy, consumers] in
-                try logs.deleteSegments(consumedBy: consumers, retain: policy)
-            }
-            deleted.add(UInt64(gone.count))
-            for tombstone in gone {
-                logger.info(
-                    "retention_deleted",
-                    metadata: [
-                        "log": "\(tombstone.log)",
-                        "offsets":
-                            "\(tombstone.offsets.lowerBound)..<\(tombstone.offsets.upperBound)",
-                    ]
-                )
-            }
-        } catch {
-            logger.warning("retention_failed", metadata: ["error": "\(error)"])
         }
     }
 }

@@ -24,7 +24,7 @@ extension Settings {
             case .dropOldestShipped: .dropOldestShipped
             case .dropNew: .dropNew
             }
-        configuration.consumers = Self.consumers
+        configuration.consumers = consumers
         configuration.node = node
         configuration.region = region ?? ""
         return configuration
@@ -34,9 +34,6 @@ extension Settings {
     func retentionPolicy() -> RetentionPolicy {
         RetentionPolicy(age: log.retain.age, bytes: UInt64(log.retain.bytes))
     }
-
-    /// Consumers whose checkpoints hold back deletion.
-    static let consumers = ["aggregator"]
 
     /// The proxy's configuration.
     func gatewayConfiguration(

@@ -28,9 +28,9 @@ extension ConfigurationSchema {
         ),
         Shape.Key(
             "assignor",
-            .choice(KafkaAssignor.allCases.map(\.rawValue)),
+            .choice(PartitionAssignor.allCases.map(\.rawValue)),
             "How the group divides the partitions; equal on all aggregators.",
-            standard: KafkaAssignor.cooperativeSticky.rawValue
+            standard: PartitionAssignor.cooperativeSticky.rawValue
         ),
         Shape.Key(
             "client",

@@ -19,7 +19,7 @@ package struct KafkaSettings: Equatable, Sendable {
     package var instance: String?
 
     /// How the group divides the partitions.
-    package var assignor = KafkaAssignor.cooperativeSticky
+    package var assignor = PartitionAssignor.cooperativeSticky
 
     /// Other librdkafka properties; each value may be a password, so none is ever shown.
     package var client: [String: Secret] = [:]
@@ -29,7 +29,7 @@ package struct KafkaSettings: Equatable, Sendable {
 }
 
 /// How a consumer group divides the partitions, in Kafka's own words.
-package enum KafkaAssignor: String, Equatable, Sendable, CaseIterable {
+package enum PartitionAssignor: String, Equatable, Sendable, CaseIterable {
     /// Partitions stay where they are if they can, and the others go on meanwhile.
     case cooperativeSticky = "cooperative-sticky"
     /// Everybody stops, and gets a range of partitions.

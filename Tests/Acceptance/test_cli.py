@@ -14,11 +14,11 @@ from harness.query import QueryAPI
 from harness.registry import test
 
 COMMANDS: list[list[str]] = [
-    [], ["up"], ["gateway"], ["aggregator"], ["serve"], ["import"], ["query"], ["status"], ["check"], ["migrate"],
+    [], ["up"], ["gateway"], ["pump"], ["aggregator"], ["serve"], ["import"], ["query"], ["status"], ["check"], ["migrate"],
     ["token"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["log"], ["log", "ls"], ["log", "cat"],
-    ["log", "verify"], ["load"],
+    ["log", "verify"], ["load"], ["sink"], ["sink", "ls"],
 ]
-GROUPS = ([], ["token"], ["log"])
+GROUPS = ([], ["token"], ["log"], ["sink"])
 
 
 @test(seconds=60)
