@@ -282,6 +282,12 @@ final class GatewayLoop {
         for client in Array(clients) { client.abandon() }
     }
 
+    /// Cuts off the responses whose records the log still has not taken.
+    func cutOff() {
+        readClock()
+        for client in Array(clients) { client.logFailed() }
+    }
+
     private func finishDraining() {
         guard let whenEmpty else { return }
         self.whenEmpty = nil

@@ -157,6 +157,10 @@ package final class GatewayServer: Service {
         }
     }
 
+    /// How long the end of an abandoned request waits for its record; a sync takes milliseconds,
+    /// so whatever is not durable by then waits for a disk that fails.
+    private static let syncAllowance = TimeAmount.seconds(2)
+
     /// Stops accepting and lets requests finish; what is not finished in time is cut off.
     private func drain(_ listener: any Channel, _ loops: [NIOLoopBound<GatewayLoop>]) async {
         shared.beginDraining()
@@ -166,11 +170,12 @@ package final class GatewayServer: Service {
         for bound in loops {
             let promise = bound.eventLoop.makePromise(of: Void.self)
             bound.eventLoop.execute {
-                let deadline = bound.eventLoop.assumeIsolated().scheduleTask(in: limit) {
-                    bound.value.abandon()
-                }
+                let loop = bound.eventLoop.assumeIsolated()
+                let deadline = loop.scheduleTask(in: limit) { bound.value.abandon() }
+                let cut = loop.scheduleTask(in: limit + Self.syncAllowance) { bound.value.cutOff() }
                 bound.value.drain {
                     deadline.cancel()
+                    cut.cancel()
                     promise.succeed()
                 }
             }

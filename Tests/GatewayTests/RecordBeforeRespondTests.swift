@@ -122,6 +122,33 @@ struct RecordBeforeRespondTests {
         }
     }
 
+    @Test("mode strict: a disk that never syncs again costs the response its end, not for ever")
+    func syncFailsForGood() async throws {
+        let files = FaultingFileSystem(MemoryFileSystem())
+        let configure: @Sendable (inout GatewayConfiguration, TestListener) -> Void = {
+            configuration,
+            _ in
+            configuration.timeouts.request = .milliseconds(200)
+        }
+        let records = try await withGateway(
+            fileSystem: files,
+            log: { $0.sync = .strict },
+            configure: configure
+        ) { gateway in
+            let client = try await gateway.connect()
+            try await client.send(get("/orders/1"))
+            let upstream = await gateway.upstream.accept()
+            _ = await upstream.receiveHead()
+            files.setPlan(.init(first: 1, isForever: true, calls: ["fdatasync", "fsync"]))
+            try await upstream.send(ok("body"))
+            #expect(await client.waitForEnd() == .reset)
+            #expect(!String(decoding: client.pending, as: UTF8.self).hasSuffix("body"))
+            files.setPlan(.init())
+        }
+        // The record itself was appended, and becomes durable when the disk recovers.
+        #expect(records.map(\.status) == [200])
+    }
+
     @Test("without log space requests are answered 503 before the upstream hears of them")
     func diskFull() async throws {
         let files = MemoryFileSystem()

@@ -7,7 +7,8 @@ extension ClientConnection {
     /// Appends the request's record; from here on the response's end waits for the log.
     func record() {
         phase = .withheld
-        deadline = .max
+        // A disk that takes nothing any more must not keep the client for ever.
+        deadline = loop.now + loop.shared.timeouts.request
         exchange.responseBytes += outbound.readableBytes
         let metrics = loop.shared.metrics
         metrics.inFlight.add(-1)

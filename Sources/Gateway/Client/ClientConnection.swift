@@ -340,7 +340,7 @@ final class ClientConnection: ChannelDuplexHandler {
         }
     }
 
-    /// Cuts the response off: its record could not be written.
+    /// Cuts the response off: its record could not be written, or not be synced in time.
     func logFailed() {
         guard phase == .withheld else { return }
         reset()
@@ -427,7 +427,8 @@ final class ClientConnection: ChannelDuplexHandler {
                 close()
             }
         case .exchange: exchangeTimedOut()
-        case .withheld, .closed: break
+        case .withheld: logFailed()
+        case .closed: break
         }
     }
 
