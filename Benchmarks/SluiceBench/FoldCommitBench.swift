@@ -100,7 +100,7 @@ struct FoldCommitBench {
         let registry = MetricsRegistry()
         let aggregator = Aggregator(
             AggregatorConfiguration(postgres: uri, data: directory.path),
-            logs: directory,
+            source: .local(directory),
             time: clock,
             metrics: registry,
             logger: logger

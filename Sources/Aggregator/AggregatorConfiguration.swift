@@ -22,6 +22,18 @@ package struct AggregatorConfiguration: Sendable {
     /// Ranges in a log's folded set beyond which the log is paused: one guarded update costs 1.6 ms
     /// at 1,000 ranges and 162 ms at 100,000.
     package var rangesPerLogMax = 1_000
+    /// How far above the known end of its log an offset from a transport may be. Chosen: hours of one
+    /// lane at full load; what an intruder can claim at once.
+    package var offsetsAheadMax: UInt64 = 10_000_000
+    /// Largest record taken from a transport; chosen: four times what a lane writes.
+    package var messageBytesMax = 4 << 20
+    /// Bytes kept of a message that is not trusted; chosen: what a lane writes at most.
+    package var untrustedBytesMax = 1 << 20
+    /// Logs of which a transport remembers what is folded; beyond, all are forgotten and asked for
+    /// again. Chosen: some tens of megabytes.
+    package var logsRememberedMax = 100_000
+    /// Messages taken from the consumer at once, before anything else is looked at; chosen.
+    package var messagesPerPollMax = 2_000
     /// How far in the future a record may complete before it goes to the dead letters.
     package var futureTolerance: Duration = .seconds(3_600)
     /// Longest wait between two attempts at one transaction, and before a yielded log is looked at.
@@ -49,8 +61,8 @@ package struct AggregatorConfiguration: Sendable {
     ///
     /// - Parameters:
     ///   - postgres: The database, as a libpq URI.
-    ///   - data: The data directory.
-    package init(postgres: String, data: String) {
+    ///   - data: The data directory; only the local transport needs it.
+    package init(postgres: String, data: String = "") {
         self.postgres = postgres
         self.data = data
     }

@@ -8,6 +8,11 @@ final class AggregatorMetrics: Sendable {
         case inDoubt = "in_doubt"
     }
 
+    /// What happened to partitions.
+    enum Rebalance: String, CaseIterable {
+        case assigned, revoked, lost
+    }
+
     let recordsFolded: Counter
     let recordsDuplicate: Counter
     let rowsWritten: Counter
@@ -26,6 +31,15 @@ final class AggregatorMetrics: Sendable {
     let compactionFailures: Counter
     let compactionSeconds: DurationHistogram
     let keysDisplaced: Counter
+    let messages: Counter
+    let messagesMissing: Counter
+    let untrusted: Counter
+    let rewinds: Counter
+    let consumerErrors: Counter
+    let lagMessages: Gauge
+    let lagMessagesMax: Gauge
+    let partitionsAssigned: Gauge
+    private let rebalances: [Rebalance: Counter]
     private let deadLetters: [DeadLetterReason: Counter]
     private let retries: [Retry: Counter]
 
@@ -103,6 +117,50 @@ final class AggregatorMetrics: Sendable {
             "aggregator_keys_displaced_total",
             help: "Keys merged into __other__ by the cardinality bound."
         )
+        messages = registry.counter(
+            "aggregator_kafka_messages_total",
+            help: "Messages received from assigned partitions."
+        )
+        messagesMissing = registry.counter(
+            "aggregator_kafka_messages_missing_total",
+            help: "Offsets of partitions at which there was no message."
+        )
+        untrusted = registry.counter(
+            "aggregator_kafka_untrusted_total",
+            help: "Messages parked without accounting, because they cannot be trusted."
+        )
+        rewinds = registry.counter(
+            "aggregator_kafka_rewinds_total",
+            help: "Partitions read again from their beginning."
+        )
+        consumerErrors = registry.counter(
+            "aggregator_kafka_errors_total",
+            help: "Errors reported by the consumer."
+        )
+        lagMessages = registry.gauge(
+            "aggregator_kafka_lag_messages",
+            help: "Messages not taken yet, of all assigned partitions."
+        )
+        lagMessagesMax = registry.gauge(
+            "aggregator_kafka_lag_messages_max",
+            help: "Messages not taken yet, of the assigned partition with the most."
+        )
+        partitionsAssigned = registry.gauge(
+            "aggregator_kafka_partitions",
+            help: "Partitions assigned to this aggregator."
+        )
+        rebalances = Dictionary(
+            uniqueKeysWithValues: Rebalance.allCases.map {
+                (
+                    $0,
+                    registry.counter(
+                        "aggregator_kafka_rebalances_total",
+                        help: "Changes of the assigned partitions.",
+                        labels: [("change", $0.rawValue)]
+                    )
+                )
+            }
+        )
         deadLetters = Dictionary(
             uniqueKeysWithValues: DeadLetterReason.allCases.map {
                 (
@@ -128,6 +186,9 @@ final class AggregatorMetrics: Sendable {
             }
         )
     }
+
+    /// Counts a change of the assigned partitions.
+    func rebalanced(_ change: Rebalance) { rebalances[change]?.add() }
 
     /// Counts a retry.
     func retried(_ reason: Retry) { retries[reason]?.add() }

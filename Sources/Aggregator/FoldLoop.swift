@@ -8,46 +8,41 @@ import Telemetry
 import Threads
 
 /// Collects batches on one thread while the batch before is written on another.
-final class FoldLoop: Sendable {
+final class FoldLoop<Transport: FoldTransport>: Sendable {
     private let configuration: AggregatorConfiguration
     private let time: any TimeSource
     private let metrics: AggregatorMetrics
     private let stop: StopSignal
-    private let transport: ThreadOwned<LocalTransport>
+    private let transport: ThreadOwned<Transport>
     private let writer: ThreadOwned<FoldWriter>
     /// Whether no batch is being written; set by the writer's thread.
     private let isWriterIdle = Atomic<Bool>(true)
+    /// Lets the transport return from what it waits for, after the writer has become idle.
+    private let wake: @Sendable () -> Void
 
     /// A loop that has not looked at anything.
     init(
         _ configuration: AggregatorConfiguration,
-        directory: LogDirectory,
+        transport: sending Transport,
+        policy: FoldWriter.MissPolicy,
         time: any TimeSource,
         metrics: AggregatorMetrics,
         logger: Logger,
         observer: FoldObserver?,
-        stop: StopSignal
-    ) throws(EventLogError) {
+        stop: StopSignal,
+        wake: @escaping @Sendable () -> Void
+    ) {
         self.configuration = configuration
         self.time = time
         self.metrics = metrics
         self.stop = stop
-        transport = ThreadOwned(
-            name: "fold-reader",
-            try LocalTransport(
-                configuration,
-                directory: directory,
-                time: time,
-                metrics: metrics,
-                logger: logger,
-                stop: stop
-            )
-        )
+        self.wake = wake
+        self.transport = ThreadOwned(name: "fold-reader", transport)
         writer = ThreadOwned(
             name: "fold-writer",
             FoldWriter(
                 configuration,
-                policy: .yield,
+                policy: policy,
                 time: time,
                 metrics: metrics,
                 logger: logger,
@@ -77,7 +72,7 @@ final class FoldLoop: Sendable {
             let next = FoldJob(batch: RetainedBatch(), output: output, generation: generation)
             guard let job = pending else {
                 pending = await collect(next)
-                if let empty = pending, empty.batch.isEmpty {
+                if let empty = pending, empty.isEmpty {
                     spare.append(empty.output)
                     pending = nil
                 }
@@ -86,6 +81,7 @@ final class FoldLoop: Sendable {
             isWriterIdle.store(false, ordering: .releasing)
             async let written = write(job)
             var collected = await collect(next)
+            await attend()
             let result = await written
             spare.append(result.output)
             if result.mustResync {
@@ -96,7 +92,7 @@ final class FoldLoop: Sendable {
             }
             let dropped = await transport.run { $0.apply(result) }
             drop(dropped, from: &collected)
-            if collected.batch.isEmpty {
+            if collected.isEmpty {
                 spare.append(collected.output)
                 pending = nil
             } else {
@@ -104,6 +100,14 @@ final class FoldLoop: Sendable {
             }
         }
         await writer.run { $0.close() }
+        await transport.run { $0.close() }
+    }
+
+    /// Serves the transport until the writer is idle.
+    private func attend() async {
+        await transport.run { transport in
+            transport.attend { isWriterIdle.load(ordering: .acquiring) }
+        }
     }
 
     /// What to do after looking after everything but folding.
@@ -116,16 +120,18 @@ final class FoldLoop: Sendable {
         case stopping
     }
 
-    /// Asks the database about new logs and about those left to others, and stores checkpoints.
+    /// Lets the transport look after its affairs, and asks the database what it wants to know.
     private func housekeep(_ generation: Int) async -> Outlook {
         let isLost = await writer.run { $0.noticesLoss() }
         let due = await transport.run { transport in
-            transport.survey()
-            transport.storeCheckpoints()
-            return transport.dueForExamination
+            transport.housekeep()
+            return transport.examination
         }
         guard isLost || !due.isEmpty || generation == 0 else { return .ready }
-        guard let state = await writer.run({ $0.load(due) }) else { return .stopping }
+        isWriterIdle.store(false, ordering: .releasing)
+        async let loaded = load(due)
+        await attend()
+        guard let state = await loaded else { return .stopping }
         if generation == 0 {
             await transport.run { $0.adopt(state, due) }
             return .startOver(generation: state.generation)
@@ -145,7 +151,7 @@ final class FoldLoop: Sendable {
             transport.collect(into: &job, giveUpAt: transport.nextExamination) {
                 isWriterIdle.load(ordering: .acquiring)
             }
-            if !job.batch.isEmpty {
+            if !job.isEmpty {
                 metrics.foldSeconds.record(
                     microseconds: Int64((transport.now &- started) / 1_000)
                 )
@@ -158,7 +164,17 @@ final class FoldLoop: Sendable {
         await writer.run { writer in
             let result = writer.write(job)
             isWriterIdle.store(true, ordering: .releasing)
+            wake()
             return result
+        }
+    }
+
+    private func load(_ examination: Examination) async -> FoldedState? {
+        await writer.run { writer in
+            let state = writer.load(examination)
+            isWriterIdle.store(true, ordering: .releasing)
+            wake()
+            return state
         }
     }
 

@@ -18,6 +18,18 @@ package enum DeadLetterReason: String, CaseIterable, Sendable {
     case unknownKind = "unknown_kind"
     /// A line of an imported file that could not be read.
     case unparsed
+    /// A message that does not say which record it is, or not the same everywhere.
+    case unidentified
+    /// A request of an organisation that its log may not bill.
+    case wrongOrg = "wrong_org"
+    /// An offset far above what is known of its log.
+    case offsetAhead = "offset_ahead"
+    /// One more piece of a log whose folded set is in too many pieces.
+    case fragmented
+    /// Larger than any record.
+    case tooLarge = "too_large"
+    /// A marker that cannot be read.
+    case invalidMarker = "invalid_marker"
 }
 
 /// A record that cannot be folded.
@@ -89,6 +101,8 @@ struct LogRegistryEntry: Equatable, Sendable {
     var nextOffset: Int64?
     var endOffset: Int64?
     var endedAt: Int64?
+    /// The organisations that the log may bill; empty when its first record declared none.
+    var orgs: [String]?
 }
 
 /// Everything that one fold transaction writes, made from a retained batch.
@@ -147,6 +161,26 @@ package struct FoldOutput: Sendable {
         wanted: OffsetRanges,
         latest: Int64
     ) {
+        var trust = LogTrust.unlimited
+        fold(item, of: log, wanted: wanted, latest: latest, &trust)
+    }
+
+    /// As above; records that the log is not trusted with are passed over and told.
+    ///
+    /// - Parameters:
+    ///   - item: What was read.
+    ///   - log: From which log.
+    ///   - wanted: The offsets to be folded; others of the item are passed over.
+    ///   - latest: Completion after this goes to the dead letters.
+    ///   - trust: What the log may bill; learns from the log's first record, and gathers what was
+    ///     refused, which was neither folded nor counted.
+    mutating func fold(
+        _ item: RetainedBatch.Item,
+        of log: LogID,
+        wanted: OffsetRanges,
+        latest: Int64,
+        _ trust: inout LogTrust
+    ) {
         var entry = registry[log] ?? LogRegistryEntry()
         switch item {
         case .records(let batch):
@@ -155,7 +189,7 @@ package struct FoldOutput: Sendable {
             let wantsAll = wanted.containsAll(all)
             batch.forEach { offset, bytes in
                 if wantsAll || wanted.contains(offset.rawValue) {
-                    fold(bytes, at: offset, of: log, latest: latest, &counts, &entry)
+                    fold(bytes, at: offset, of: log, latest: latest, &counts, &entry, &trust)
                 }
             }
             add(counts, to: LedgerKey(log: log, appendTime: batch.appendTime))
@@ -193,7 +227,8 @@ package struct FoldOutput: Sendable {
         of log: LogID,
         latest: Int64,
         _ counts: inout LedgerCounts,
-        _ entry: inout LogRegistryEntry
+        _ entry: inout LogRegistryEntry,
+        _ trust: inout LogTrust
     ) {
         let view: RecordView
         do throws(RecordError) {
@@ -211,6 +246,11 @@ package struct FoldOutput: Sendable {
         else {
             park(.identityMismatch, nil, bytes, offset, log, &counts)
             return
+        }
+        if view.kind == .request || view.kind == .unparsed {
+            let org = bytes.octets.extracting(view.org.range)
+            guard trust.admits(org, at: offset) else { return }
+            if let first = trust.takeFirstOrg() { entry.orgs = [first] }
         }
         switch view.kind {
         case .request:
@@ -235,6 +275,11 @@ package struct FoldOutput: Sendable {
                 bytes: bytes.octets.extracting(view.predecessorLogID.range)
             )
             entry.startedAt = Self.clamped(view.completedAt)
+            if offset == .zero {
+                let orgs = LogTrust.declaredOrgs(view, bytes)
+                entry.orgs = orgs
+                trust.declare(orgs)
+            }
         case .sessionEnd, .logEnd:
             break
         case .unparsed:

@@ -67,17 +67,18 @@ enum FoldStatements {
     static let updateRegistry = """
         INSERT INTO sluice.log AS l (
             log_id, node, region, predecessor, started_at, heartbeat_at, next_offset, end_offset,
-            ended_at)
+            ended_at, orgs)
         SELECT log_id, node, region, predecessor,
             'epoch'::timestamptz + started_at * interval '1 microsecond',
             'epoch'::timestamptz + heartbeat_at * interval '1 microsecond',
             next_offset, end_offset,
-            'epoch'::timestamptz + ended_at * interval '1 microsecond'
+            'epoch'::timestamptz + ended_at * interval '1 microsecond', orgs::text[]
         FROM unnest(
             $1::text[]::uuid[], $2::text[], $3::text[], $4::text[]::uuid[], $5::text[]::int8[],
-            $6::text[]::int8[], $7::text[]::int8[], $8::text[]::int8[], $9::text[]::int8[])
+            $6::text[]::int8[], $7::text[]::int8[], $8::text[]::int8[], $9::text[]::int8[],
+            $10::text[])
         AS n (log_id, node, region, predecessor, started_at, heartbeat_at, next_offset,
-            end_offset, ended_at)
+            end_offset, ended_at, orgs)
         ORDER BY log_id
         ON CONFLICT (log_id) DO UPDATE SET
             node = coalesce(excluded.node, l.node),
@@ -88,17 +89,45 @@ enum FoldStatements {
             next_offset = greatest(l.next_offset, excluded.next_offset),
             end_offset = coalesce(excluded.end_offset, l.end_offset),
             ended_at = coalesce(l.ended_at, excluded.ended_at),
+            orgs = coalesce(nullif(l.orgs, '{}'), excluded.orgs, l.orgs),
             last_folded_at = now()
         """
 
-    static let updateTransportOffsets = """
+    static let insertTransportOffsets = """
         INSERT INTO sluice.transport_offset (cluster_id, topic, partition, next_offset)
         SELECT cluster_id, topic, partition, next_offset
         FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[])
         AS n (cluster_id, topic, partition, next_offset)
         ORDER BY cluster_id, topic, partition
-        ON CONFLICT (cluster_id, topic, partition) DO UPDATE SET
-            next_offset = excluded.next_offset
+        ON CONFLICT DO NOTHING
+        """
+
+    static let lockTransportOffsets = """
+        SELECT FROM sluice.transport_offset
+        WHERE (cluster_id, topic, partition) IN (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::int8[]))
+        ORDER BY cluster_id, topic, partition
+        FOR NO KEY UPDATE
+        """
+
+    /// A position moves only from within what was read to the end of it, unless it is replaced.
+    static let updateTransportOffsets = """
+        UPDATE sluice.transport_offset t
+        SET next_offset = n.next_offset, last_log = n.last_log::uuid,
+            last_offset = n.last_offset::int8, updated_at = now()
+        FROM unnest(
+            $1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::text[],
+            $8::text[])
+        AS n (cluster_id, topic, partition, next_offset, base_offset, replaces, last_log,
+            last_offset)
+        WHERE t.cluster_id = n.cluster_id AND t.topic = n.topic AND t.partition = n.partition
+            AND (n.replaces <> 0 OR t.next_offset BETWEEN n.base_offset AND n.next_offset)
+        """
+
+    static let loadTransportOffsets = """
+        SELECT partition, next_offset, last_log, last_offset
+        FROM sluice.transport_offset
+        WHERE cluster_id = $1 AND topic = $2 AND partition = ANY ($3::int8[])
         """
 
     /// Locks above a sort are taken in the order of the sort.
@@ -125,17 +154,18 @@ enum FoldStatements {
         ORDER BY 1, 2
         """
 
-    static let loadEnds = """
-        SELECT log_id, end_offset
-        FROM sluice.log
-        WHERE end_offset IS NOT NULL AND log_id = ANY ($1::text[]::uuid[])
+    /// One row per organisation, and one with null for a log that declares none.
+    static let loadLogs = """
+        SELECT l.log_id, l.end_offset, l.orgs IS NOT NULL, o.org
+        FROM sluice.log l LEFT JOIN LATERAL unnest(l.orgs) AS o (org) ON true
+        WHERE l.log_id = ANY ($1::text[]::uuid[])
         """
 
     static let activeGeneration = "SELECT id FROM sluice.generation WHERE state = 'active'"
 
-    /// What the database says about some logs, in one snapshot.
+    /// What the database says about some logs and partitions, in one snapshot.
     static func load(
-        _ logs: [LogID],
+        _ examination: Examination,
         on connection: PostgresConnection
     ) throws(PostgresError) -> FoldedState {
         try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
@@ -148,8 +178,10 @@ enum FoldStatements {
                     message: "no generation is active"
                 )
             }
-            let names = PostgresValue.textArray(logs.map(\.description))
-            var state = FoldedState(generation: Int(generation), folded: [:], ends: [:])
+            let names = PostgresValue.textArray(examination.logs.map(\.description))
+            var state = FoldedState(generation: Int(generation))
+            try loadPositions(examination, into: &state, on: connection)
+            guard !examination.logs.isEmpty else { return state }
             let ranges = try connection.query(loadFolded, [.int(generation), names])
             for row in 0..<ranges.rowCount {
                 guard let uuid = ranges.uuid(row, 0), let lower = ranges.int(row, 1),
@@ -158,14 +190,46 @@ enum FoldStatements {
                 state.folded[LogID(high: uuid.high, low: uuid.low), default: OffsetRanges()]
                     .insert(UInt64(lower)..<UInt64(upper))
             }
-            let ends = try connection.query(loadEnds, [names])
-            for row in 0..<ends.rowCount {
-                guard let uuid = ends.uuid(row, 0), let end = ends.int(row, 1), end >= 0 else {
-                    continue
-                }
-                state.ends[LogID(high: uuid.high, low: uuid.low)] = UInt64(end)
+            let known = try connection.query(loadLogs, [names])
+            for row in 0..<known.rowCount {
+                guard let uuid = known.uuid(row, 0) else { continue }
+                let log = LogID(high: uuid.high, low: uuid.low)
+                if let end = known.int(row, 1), end >= 0 { state.ends[log] = UInt64(end) }
+                guard known.bool(row, 2) == true else { continue }
+                let org = known.text(row, 3).map { [$0] } ?? []
+                state.orgs[log, default: []].append(contentsOf: org)
             }
             return state
+        }
+    }
+
+    /// Adds the stored positions of the partitions that are asked for.
+    private static func loadPositions(
+        _ examination: Examination,
+        into state: inout FoldedState,
+        on connection: PostgresConnection
+    ) throws(PostgresError) {
+        guard !examination.partitions.isEmpty else { return }
+        let rows = try connection.query(
+            loadTransportOffsets,
+            [
+                .text(examination.clusterID), .text(examination.topic),
+                .intArray(examination.partitions.map(Int64.init)),
+            ]
+        )
+        for row in 0..<rows.rowCount {
+            guard let partition = rows.int(row, 0), let next = rows.int(row, 1) else { continue }
+            var last: MessageIdentity?
+            if let uuid = rows.uuid(row, 2), let offset = rows.int(row, 3), offset >= 0 {
+                last = MessageIdentity(
+                    log: LogID(high: uuid.high, low: uuid.low),
+                    offset: UInt64(offset)
+                )
+            }
+            state.positions[Int32(truncatingIfNeeded: partition)] = StoredPosition(
+                nextOffset: next,
+                last: last
+            )
         }
     }
 }

@@ -15,14 +15,6 @@ enum FoldFailure: Error {
     case generationChanged(Int?)
 }
 
-/// The next offset to consume from a partition of a transport; none for the local transport.
-struct TransportOffset: Equatable, Sendable {
-    let clusterID: String
-    let topic: String
-    let partition: Int32
-    let nextOffset: Int64
-}
-
 /// One attempt at writing a batch exactly once.
 ///
 /// The order of the steps is the contract (`docs/decisions/0020-fold-transaction.md`): all
@@ -42,17 +34,11 @@ struct FoldTransaction {
     /// Writes a batch, or nothing.
     ///
     /// - Parameters:
-    ///   - batch: Which offsets are folded.
-    ///   - output: What they fold to.
+    ///   - job: Which offsets are folded, what they fold to, and what moves together with them.
     ///   - ids: The database id of each value id of each text dimension, by its raw value.
-    ///   - offsets: What moves together with the batch.
-    func write(
-        _ batch: RetainedBatch,
-        _ output: FoldOutput,
-        ids: [[Int32]],
-        offsets: [TransportOffset] = []
-    ) throws(FoldFailure) -> Result {
-        let wanted = batch.wanted
+    func write(_ job: FoldJob, ids: [[Int32]]) throws(FoldFailure) -> Result {
+        let output = job.output
+        let wanted = job.batch.wanted
         do throws(PostgresError) {
             try step(.begin)
             try connection.begin("ISOLATION LEVEL READ COMMITTED")
@@ -66,10 +52,10 @@ struct FoldTransaction {
             try checkGeneration()
             try database { () throws(PostgresError) in
                 result.rowCount = try copyDeltas(output, ids)
-                try insertDeadLetters(output.deadLetters)
+                try insertDeadLetters(output.deadLetters + job.untrusted)
                 try updateLedger(output.ledger)
                 try updateRegistry(output.registry)
-                try updateTransportOffsets(offsets)
+                try updateTransportOffsets(job.positions)
             }
             result.rangeCounts = try updateSources(wanted)
             try database { () throws(PostgresError) in try step(.commit) }
@@ -225,6 +211,7 @@ struct FoldTransaction {
                 .textArray(rows.map { $0.value.predecessor?.description }),
                 numbers(\.startedAt), numbers(\.heartbeatAt), numbers(\.nextOffset),
                 numbers(\.endOffset), numbers(\.endedAt),
+                .textArray(rows.map { $0.value.orgs.map(Self.arrayLiteral) }),
             ]
         )
     }
@@ -235,20 +222,47 @@ struct FoldTransaction {
         return String(text.unicodeScalars.filter { $0.value != 0 }.map(Character.init))
     }
 
+    /// The literal of a `text[]`; every element is quoted, so that nothing in it is special.
+    private static func arrayLiteral(_ texts: [String]) -> String {
+        var literal = "{"
+        for (index, text) in texts.enumerated() {
+            if index > 0 { literal += "," }
+            literal += "\""
+            for character in text.unicodeScalars where character.value != 0 {
+                if character == "\"" || character == "\\" { literal += "\\" }
+                literal.unicodeScalars.append(character)
+            }
+            literal += "\""
+        }
+        return literal + "}"
+    }
+
     // MARK: Step 4
 
     /// Moves the positions of a transport that has its own, rows ascending.
+    ///
+    /// As with `source`, an update promises no order, so the rows are locked in order before.
     private func updateTransportOffsets(_ offsets: [TransportOffset]) throws(PostgresError) {
         guard !offsets.isEmpty else { return }
         try step(.transportOffsets)
         let rows = offsets.sorted {
             ($0.clusterID, $0.topic, $0.partition) < ($1.clusterID, $1.topic, $1.partition)
         }
+        let keys: [PostgresValue] = [
+            .textArray(rows.map(\.clusterID)), .textArray(rows.map(\.topic)),
+            .intArray(rows.map { Int64($0.partition) }),
+        ]
+        let nextOffsets = PostgresValue.intArray(rows.map(\.nextOffset))
+        try connection.query(FoldStatements.insertTransportOffsets, keys + [nextOffsets])
+        try connection.query(FoldStatements.lockTransportOffsets, keys)
         try connection.query(
             FoldStatements.updateTransportOffsets,
-            [
-                .textArray(rows.map(\.clusterID)), .textArray(rows.map(\.topic)),
-                .intArray(rows.map { Int64($0.partition) }), .intArray(rows.map(\.nextOffset)),
+            keys + [
+                nextOffsets,
+                .intArray(rows.map(\.baseOffset)),
+                .intArray(rows.map { $0.replaces ? 1 : 0 }),
+                .textArray(rows.map { $0.last?.log.description }),
+                .textArray(rows.map { $0.last.map { String(Int64(clamping: $0.offset)) } }),
             ]
         )
     }

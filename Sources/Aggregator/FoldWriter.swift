@@ -10,6 +10,38 @@ struct FoldJob: Sendable {
     var batch: RetainedBatch
     var output: FoldOutput
     var generation: Int
+    /// How far the positions of a transport move together with the batch.
+    var positions: [TransportOffset] = []
+    /// What was not trusted: parked together with the batch, and not accounted for, so that the
+    /// genuine records of these offsets still count.
+    private(set) var untrusted: [DeadLetter] = []
+    /// The bytes of what was not trusted.
+    private var untrustedByteCount = 0
+
+    /// A job that something is to be put into.
+    init(batch: RetainedBatch, output: FoldOutput, generation: Int) {
+        self.batch = batch
+        self.output = output
+        self.generation = generation
+    }
+
+    /// Adds what was not trusted.
+    mutating func park(_ letter: DeadLetter) {
+        untrusted.append(letter)
+        untrustedByteCount += letter.record.count
+    }
+
+    /// Whether there is nothing to write.
+    var isEmpty: Bool { batch.isEmpty && positions.isEmpty && untrusted.isEmpty }
+
+    /// Whether nothing more is to be put into it.
+    func isFull(_ configuration: AggregatorConfiguration) -> Bool {
+        batch.offsetCount >= UInt64(configuration.flushRecordsMax)
+            || batch.byteCount + untrustedByteCount >= configuration.flushBytesMax
+            || untrusted.count >= configuration.flushRecordsMax
+            || batch.slices.count >= configuration.flushLogsMax
+            || output.rowCount >= configuration.flushRowsMax
+    }
 
     /// The output without content, so that its memory is used again.
     var emptied: FoldOutput {
@@ -27,6 +59,8 @@ struct FoldResult: Sendable {
     var folded: [LogID: OffsetRanges] = [:]
     /// Logs whose end has been recorded.
     var ended: [LogID] = []
+    /// Where the transport's positions are now, as far as this call moved them.
+    var positions: [TransportOffset] = []
     /// Logs that somebody else is folding, and what the database says is folded of them.
     var yielded: [LogID: OffsetRanges] = [:]
     /// Logs whose folded set has too many ranges, and how many.
@@ -38,11 +72,15 @@ struct FoldResult: Sendable {
     var wasAbandoned = false
 }
 
-/// What the database says about some logs.
+/// What the database says about some logs and partitions.
 struct FoldedState: Sendable {
     var generation: Int
-    var folded: [LogID: OffsetRanges]
-    var ends: [LogID: UInt64]
+    var folded: [LogID: OffsetRanges] = [:]
+    var ends: [LogID: UInt64] = [:]
+    /// The organisations that logs may bill, where that is known.
+    var orgs: [LogID: [String]] = [:]
+    /// The stored positions of those partitions that have one.
+    var positions: [Int32: StoredPosition] = [:]
     /// Whether the connection was replaced: what is known of other logs may no longer be true.
     var mustResync = false
 }
@@ -117,7 +155,7 @@ final class FoldWriter {
                     try reload(&job, &result, isInDoubt: isInDoubt, connection)
                     mustReload = false
                     isInDoubt = false
-                    if job.batch.isEmpty { break }
+                    if job.isEmpty { break }
                 }
                 try attempt(job, &result, connection)
                 break
@@ -157,13 +195,13 @@ final class FoldWriter {
         return result
     }
 
-    /// What the database says about some logs; nil when the aggregator stops first.
-    func load(_ logs: [LogID]) -> FoldedState? {
+    /// What the database says; nil when the aggregator stops first.
+    func load(_ examination: Examination) -> FoldedState? {
         while !stop.isStopping {
             do throws(FoldFailure) {
                 var result = FoldResult(output: FoldOutput([]))
                 let connection = try connect(&result)
-                var state = try load(logs, connection)
+                var state = try load(examination, connection)
                 state.mustResync = result.mustResync || hasLostConnection
                 hasLostConnection = false
                 return state
@@ -201,18 +239,20 @@ final class FoldWriter {
             generation: job.generation,
             observer: observer
         )
-        let written = try transaction.write(job.batch, job.output, ids: ids)
+        let written = try transaction.write(job, ids: ids)
         backoff.reset()
         for (log, offsets) in job.batch.wanted {
             result.folded[log, default: OffsetRanges()].formUnion(offsets)
         }
         result.ended.append(contentsOf: job.batch.ended)
+        result.positions = job.positions
         for (log, count) in written.rangeCounts where count > configuration.rangesPerLogMax {
             result.crowded[log] = count
         }
         metrics.recordsFolded.add(UInt64(job.output.foldedCount))
         metrics.rowsWritten.add(UInt64(written.rowCount))
         metrics.parked(job.output.deadLetters)
+        metrics.parked(job.untrusted)
     }
 
     /// The database's id of each value of each text dimension.
@@ -257,7 +297,7 @@ final class FoldWriter {
         isInDoubt: Bool,
         _ connection: PostgresConnection
     ) throws(FoldFailure) {
-        let state = try load(job.batch.logs, connection)
+        let state = try load(Examination(logs: job.batch.logs), connection)
         guard state.generation == job.generation else {
             throw .generationChanged(state.generation)
         }
@@ -289,11 +329,11 @@ final class FoldWriter {
     }
 
     private func load(
-        _ logs: [LogID],
+        _ examination: Examination,
         _ connection: PostgresConnection
     ) throws(FoldFailure) -> FoldedState {
         do throws(PostgresError) {
-            return try FoldStatements.load(logs, on: connection)
+            return try FoldStatements.load(examination, on: connection)
         } catch { throw .database(error) }
     }
 

@@ -6,16 +6,18 @@ import Telemetry
 /// What the database says, and what follows from it.
 extension LocalTransport {
     /// The logs that are to be looked at in the database now.
-    var dueForExamination: [LogID] {
+    var examination: Examination {
         let now = self.now
-        return logs.values.compactMap { log in
-            switch log.mode {
-            case .unasked: log.id
-            case .yielded(let at, _), .paused(let at), .unreadable(let at):
-                at <= now ? log.id : nil
-            case .following, .complete: nil
+        return Examination(
+            logs: logs.values.compactMap { log in
+                switch log.mode {
+                case .unasked: log.id
+                case .yielded(let at, _), .paused(let at), .unreadable(let at):
+                    at <= now ? log.id : nil
+                case .following, .complete: nil
+                }
             }
-        }
+        )
     }
 
     /// When the next log is due for examination, at most a second from now.
@@ -32,13 +34,8 @@ extension LocalTransport {
         return earliest
     }
 
-    /// Takes over what the database says about logs that are due or new.
-    ///
-    /// - Parameters:
-    ///   - state: What the database says.
-    ///   - ids: Which logs were asked for.
-    func adopt(_ state: FoldedState, _ ids: [LogID]) {
-        for id in ids {
+    func adopt(_ state: FoldedState, _ examination: Examination) {
+        for id in examination.logs {
             guard var log = logs[id] else { continue }
             let folded = state.folded[id] ?? OffsetRanges()
             let hasAdvanced = folded != log.folded
@@ -138,9 +135,6 @@ extension LocalTransport {
 
     // MARK: After a transaction
 
-    /// Takes over what became of a batch.
-    ///
-    /// - Returns: The logs whose offsets must be dropped from a batch collected meanwhile.
     func apply(_ result: FoldResult) -> [LogID] {
         var dropped: [LogID] = []
         for (id, folded) in result.folded { logs[id]?.folded.formUnion(folded) }
@@ -171,7 +165,12 @@ extension LocalTransport {
         return dropped
     }
 
-    /// Forgets everything that is believed of the database; it is asked about all logs again.
+    /// Nothing: logs wait.
+    func attend(until isWriterIdle: () -> Bool) {}
+
+    /// Nothing: files close themselves.
+    func close() {}
+
     func distrust() {
         for id in logs.keys {
             guard var log = logs[id] else { continue }

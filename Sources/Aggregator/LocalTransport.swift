@@ -11,7 +11,7 @@ import Telemetry
 /// what the segments still hold.
 ///
 /// Owner: a `ThreadOwned`, with the fold loop.
-final class LocalTransport {
+final class LocalTransport: FoldTransport {
     let configuration: AggregatorConfiguration
     let directory: LogDirectory
     let checkpoints: CheckpointStore
@@ -69,8 +69,13 @@ final class LocalTransport {
         now >= surveyNotBefore && (topologySeen != directory.topologyCount || now >= surveyAt)
     }
 
+    func housekeep() {
+        survey()
+        storeCheckpoints()
+    }
+
     /// Looks which logs there are, when that is due. New ones are `unasked`.
-    func survey() {
+    private func survey() {
         guard isSurveyDue else { return }
         let topology = directory.topologyCount
         let started = now
@@ -129,13 +134,6 @@ final class LocalTransport {
     /// Bytes taken from one log before the next one has its turn.
     private static let quantumBytes = 1 << 20
 
-    /// Waits for something to fold and collects it, until the batch is full or old enough.
-    ///
-    /// - Parameters:
-    ///   - job: Where it goes; empty at the start.
-    ///   - isWriterIdle: Asked when the batch is old enough: while the writer is busy, collecting
-    ///     on makes the next transaction larger instead of waiting.
-    ///   - giveUpAt: Monotonic nanoseconds when to return with an empty batch.
     func collect(
         into job: inout FoldJob,
         giveUpAt: UInt64,
@@ -146,7 +144,7 @@ final class LocalTransport {
         while !stop.isStopping {
             let change = directory.changeCount
             let progressed = pass(into: &job, latest: latest)
-            if isFull(job) { return }
+            if job.isFull(configuration) { return }
             let now = self.now
             if flushAt == nil, !job.batch.isEmpty {
                 flushAt = now &+ UInt64(clamping: configuration.flushInterval.nanoseconds)
@@ -164,19 +162,12 @@ final class LocalTransport {
         }
     }
 
-    private func isFull(_ job: FoldJob) -> Bool {
-        job.batch.offsetCount >= UInt64(configuration.flushRecordsMax)
-            || job.batch.byteCount >= configuration.flushBytesMax
-            || job.batch.slices.count >= configuration.flushLogsMax
-            || job.output.rowCount >= configuration.flushRowsMax
-    }
-
     /// Gives every log one turn; false when none had anything.
     private func pass(into job: inout FoldJob, latest: Int64) -> Bool {
         var progressed = false
         let count = order.count
         for _ in 0..<count {
-            if stop.isStopping || isFull(job) { break }
+            if stop.isStopping || job.isFull(configuration) { break }
             nextInOrder = nextInOrder >= count ? 0 : nextInOrder
             let id = order[nextInOrder]
             nextInOrder += 1
@@ -202,7 +193,7 @@ final class LocalTransport {
                 log.isCaughtUp = false
                 // An empty item costs something too.
                 taken += 1 + take(item, of: &log, into: &job, latest: latest)
-                if isFull(job) { break }
+                if job.isFull(configuration) { break }
             }
             return taken > 0
         } catch {

@@ -214,5 +214,23 @@ CREATE TABLE sluice_g1.consumer_1d (
 ) PARTITION BY RANGE (bucket);
 """###
         ),
+        Migration(
+            version: 2,
+            name: "kafka_transport",
+            sha256: "714cfa52a5a99267484ab9e7ae9beb1d8b3704d1316d0afe58c5b42e9023fe77",
+            sql: ###"""
+-- Migration 2: what the Kafka transport of the aggregator needs to trust a message and a position.
+
+-- The organisations that a log may bill: those that its first record declares, or, when that declares none,
+-- that of its first request. Null: not known, as of logs folded before this migration.
+ALTER TABLE sluice.log ADD COLUMN orgs text[];
+
+-- Which record the message before next_offset carried: found there again, the topic is still the same one.
+ALTER TABLE sluice.transport_offset
+    ADD COLUMN last_log    uuid,
+    ADD COLUMN last_offset bigint,
+    ADD COLUMN updated_at  timestamptz NOT NULL DEFAULT now();
+"""###
+        ),
     ]
 }

@@ -59,6 +59,14 @@ package struct OffsetRanges: Equatable, Sendable {
         return at < ranges.count && ranges[at].lowerBound < range.upperBound
     }
 
+    /// Whether adding a range leaves no more ranges than there are: it continues one, or overlaps.
+    package func touches(_ range: Range<UInt64>) -> Bool {
+        guard !range.isEmpty else { return true }
+        let at = index(endingAfter: range.lowerBound)
+        if at < ranges.count, ranges[at].lowerBound <= range.upperBound { return true }
+        return at > 0 && ranges[at - 1].upperBound == range.lowerBound
+    }
+
     /// Whether the two sets share an offset.
     package func overlaps(_ other: OffsetRanges) -> Bool {
         other.ranges.contains { overlaps($0) }

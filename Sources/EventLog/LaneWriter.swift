@@ -195,6 +195,9 @@ package final class LaneWriter {
                 encoder.put(.predecessorLogID, predecessor)
             }
             encoder.put(.lane, UInt64(lane))
+            for org in core.configuration.orgs {
+                encoder.putTag(key: RecordView.orgsTag, value: org)
+            }
         }
     }
 

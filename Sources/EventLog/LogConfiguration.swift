@@ -60,6 +60,9 @@ package struct LogConfiguration: Sendable {
     package var node = ""
     /// The gateway's region, stored in every segment.
     package var region = ""
+    /// The organisations that the log's requests may belong to, declared by its first record: a
+    /// transport that others can write to takes no other's for it. None: the first request's.
+    package var orgs: [String] = []
     /// Whether the lane starts its sync thread; tests that call `commit` themselves do without.
     package var startsSyncThread = true
 

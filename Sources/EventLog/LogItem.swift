@@ -48,6 +48,57 @@ package struct LogBatch: Sendable {
     /// Where the payload ends in `chunk`.
     let stop: Int
 
+    /// Makes a batch of records that came another way than through a segment.
+    ///
+    /// - Parameters:
+    ///   - logID: The log.
+    ///   - baseOffset: The offset of the first record.
+    ///   - count: How many records there are.
+    ///   - appendTime: When they were appended, µs since the epoch; stands for their event times.
+    ///   - records: The records, each behind its length as four bytes, least significant first.
+    package init(
+        logID: LogID,
+        baseOffset: Offset,
+        count: Int,
+        appendTime: Int64,
+        records: [UInt8]
+    ) {
+        self.init(
+            logID: logID,
+            baseOffset: baseOffset,
+            count: count,
+            appendTime: appendTime,
+            eventTimeMin: appendTime,
+            eventTimeMax: appendTime,
+            chunk: records,
+            start: 0,
+            stop: records.count
+        )
+    }
+
+    /// Makes a batch that is a part of some bytes.
+    init(
+        logID: LogID,
+        baseOffset: Offset,
+        count: Int,
+        appendTime: Int64,
+        eventTimeMin: Int64,
+        eventTimeMax: Int64,
+        chunk: [UInt8],
+        start: Int,
+        stop: Int
+    ) {
+        self.logID = logID
+        self.baseOffset = baseOffset
+        self.count = count
+        self.appendTime = appendTime
+        self.eventTimeMin = eventTimeMin
+        self.eventTimeMax = eventTimeMax
+        self.chunk = chunk
+        self.start = start
+        self.stop = stop
+    }
+
     /// The offset after the last record.
     package var nextOffset: Offset {
         baseOffset.advanced(by: UInt64(count))

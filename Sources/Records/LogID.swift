@@ -55,6 +55,29 @@ package struct LogID: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStr
         self.init(high: high, low: low)
     }
 
+    /// Reads the canonical text form from UTF-8; nothing is allocated.
+    package init?(text: Span<UInt8>) {
+        guard text.count == 36 else { return nil }
+        var high: UInt64 = 0
+        var low: UInt64 = 0
+        var digits = 0
+        for position in text.indices {
+            let unit = text[position]
+            if position == 8 || position == 13 || position == 18 || position == 23 {
+                guard unit == UInt8(ascii: "-") else { return nil }
+                continue
+            }
+            guard let digit = Hexadecimal.value(of: unit) else { return nil }
+            if digits < 16 {
+                high = high << 4 | UInt64(digit)
+            } else {
+                low = low << 4 | UInt64(digit)
+            }
+            digits += 1
+        }
+        self.init(high: high, low: low)
+    }
+
     /// The 16 bytes of the wire format.
     package var bytes: [16 of UInt8] {
         [16 of UInt8] { index in

@@ -5,6 +5,10 @@ package struct RecordView: BitwiseCopyable, Sendable {
     /// The newest schema that this version understands.
     package static var schemaVersionMax: UInt32 { 1 }
 
+    /// The key of the tags by which a log's first record declares the organisations that the log's
+    /// requests may belong to, one tag for each.
+    package static var orgsTag: String { "orgs" }
+
     /// `schema_version`; 0 when absent.
     package var schemaVersion: UInt32 = 0
     /// Where `log_id` is; empty when absent.

@@ -97,7 +97,7 @@ struct ServerProcess {
             services.append(
                 Aggregator(
                     settings.aggregatorConfiguration(postgres: postgres, data: data.path),
-                    logs: logs,
+                    source: .local(logs),
                     time: SystemTimeSource(),
                     metrics: metrics,
                     logger: Logger(label: "sluice.aggregator")

@@ -61,7 +61,7 @@ final class World: Sendable {
         logger.logLevel = Self.logLevel
         return Aggregator(
             configuration,
-            logs: directory,
+            source: .local(directory),
             time: time,
             metrics: metrics,
             logger: logger,

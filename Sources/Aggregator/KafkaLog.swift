@@ -1,0 +1,138 @@
+import EventLog
+import Records
+
+/// What the Kafka transport knows of one log, and the records of it that are being gathered.
+///
+/// Owner: the transport.
+final class KafkaLog {
+    let id: LogID
+    /// What is folded, as last heard, and what is in batches that are not committed yet.
+    var seen: OffsetRanges
+    /// Which organisations it may bill.
+    var trust: LogTrust
+    /// Whether the database knows its end, or a batch has it.
+    var isEndTaken: Bool
+    /// Whether the transport has it among those with records that are gathered.
+    var isOpen = false
+
+    /// Consecutive records that came through one partition, each behind its length.
+    private var records: [UInt8] = []
+    /// Where in the partition each of them lay.
+    private(set) var places: [Int64] = []
+    /// The offset of the first of them.
+    private(set) var base: UInt64 = 0
+    /// The partition that they came through.
+    private(set) var partition: Int32 = 0
+    /// When the first of them was appended, µs since the epoch.
+    private(set) var appendTime: Int64 = 0
+    /// The hour of append time that all of them belong to.
+    private var hour: Int64 = 0
+
+    init(id: LogID, seen: OffsetRanges, trust: LogTrust, isEndTaken: Bool) {
+        self.id = id
+        self.seen = seen
+        self.trust = trust
+        self.isEndTaken = isEndTaken
+    }
+
+    /// Whether no records are being gathered.
+    var isIdle: Bool { places.isEmpty }
+
+    /// The offset after the last record gathered.
+    var next: UInt64 { base + UInt64(places.count) }
+
+    /// The known end: what is far above it is not trusted.
+    var knownEnd: UInt64 {
+        max(seen.ranges.last?.upperBound ?? 0, isIdle ? 0 : next)
+    }
+
+    /// Most records gathered before they are folded; chosen.
+    private static let recordsMax = 4_096
+    /// Most bytes gathered before they are folded; chosen: they stay in the cache.
+    private static let bytesMax = 128 << 10
+
+    /// Whether a record continues those that are being gathered.
+    @inline(__always)
+    func continues(_ offset: UInt64, _ partition: Int32, hour: Int64) -> Bool {
+        !places.isEmpty && offset == next && partition == self.partition && hour == self.hour
+            && places.count < Self.recordsMax && records.count < Self.bytesMax
+    }
+
+    /// Begins to gather at an offset; nothing may be gathered.
+    func begin(_ offset: UInt64, _ partition: Int32, appendTime: Int64, hour: Int64) {
+        base = offset
+        self.partition = partition
+        self.appendTime = appendTime
+        self.hour = hour
+    }
+
+    /// Gathers a record.
+    @inline(__always)
+    func append(_ record: Span<UInt8>, place: Int64) {
+        places.append(place)
+        let length = UInt32(truncatingIfNeeded: record.count)
+        records.append(addingCapacity: 4 + record.count) { output in
+            for shift: UInt32 in [0, 8, 16, 24] {
+                output.append(UInt8(truncatingIfNeeded: length >> shift))
+            }
+            for index in record.indices { output.append(record[index]) }
+        }
+    }
+
+    /// Gives away what was gathered, with its places.
+    func takeBatch() -> (batch: LogBatch, places: [Int64]) {
+        let batch = LogBatch(
+            logID: id,
+            baseOffset: Offset(base),
+            count: places.count,
+            appendTime: appendTime,
+            records: records
+        )
+        let places = self.places
+        records = []
+        self.places = []
+        return (batch, places)
+    }
+}
+
+/// A partition that the group has given to this aggregator.
+///
+/// Owner: the transport.
+final class AssignedPartition {
+    /// What is to be done with its messages. Permitted transitions:
+    enum State: Equatable {
+        /// Nothing: the database is asked where it begins. → `verifying`, `following`.
+        case assigning
+        /// Nothing: the database is asked where it goes on. → `verifying`, `following`.
+        case repositioning
+        /// The first one must be the last that was taken: else the topic is not the one of which
+        /// the database speaks. → `following`, `rewinding`, `repositioning`.
+        case verifying(StoredPosition)
+        /// Nothing until it has been sought to its beginning. → `following`, `repositioning`.
+        case rewinding
+        /// They are folded. → `repositioning`.
+        case following
+    }
+
+    let number: Int32
+    var state = State.assigning
+    /// Counts seeks, so that a message stashed before one is not taken after it.
+    var epoch: UInt32 = 0
+    /// The position: every message below has been taken; nil before the first one.
+    var next: Int64?
+    /// The position before the batch being collected; nil when nothing in it is from here.
+    var base: Int64?
+    /// Whether the stored position is to be replaced, whatever it is.
+    var replaces = false
+    /// Which record the last message taken carried.
+    var last: MessageIdentity?
+
+    init(_ number: Int32) { self.number = number }
+
+    /// Stops taking messages until the database has been asked.
+    func reposition() {
+        if state != .assigning { state = .repositioning }
+        epoch &+= 1  // only compared
+        base = nil
+    }
+}

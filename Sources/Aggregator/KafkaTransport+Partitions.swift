@@ -1,0 +1,226 @@
+import Logging
+import Records
+import Telemetry
+
+/// Which partitions there are, and where each of them goes on.
+extension KafkaTransport {
+    // MARK: Events
+
+    /// Takes over what happened to the consumer.
+    func handle(_ event: ConsumerEvent) {
+        switch event {
+        case .assigned(let numbers):
+            metrics.rebalanced(.assigned)
+            logger.info("partitions assigned", metadata: ["partitions": "\(numbers.sorted())"])
+            for number in numbers { partitions[number] = AssignedPartition(number) }
+            askPartitionsAt = 0
+            if numbers.isEmpty {
+                answer { consumer throws(TransportError) in try consumer.assign([:]) }
+            }
+        case .revoked(let numbers): giveUp(numbers, .revoked)
+        case .lost(let numbers): giveUp(numbers, .lost)
+        case .failed(let error): complain(error)
+        }
+    }
+
+    /// Lets go of partitions. What has been collected of them is still written: whoever has them
+    /// now folds it too, and one of the two finds that it is folded.
+    private func giveUp(_ numbers: [Int32], _ reason: AggregatorMetrics.Rebalance) {
+        metrics.rebalanced(reason)
+        logger.info(
+            "partitions \(reason.rawValue)",
+            metadata: ["partitions": "\(numbers.sorted())"]
+        )
+        for number in numbers {
+            guard let partition = partitions.removeValue(forKey: number) else { continue }
+            notePosition(of: partition)
+            committed[number] = nil
+        }
+        touched.removeAll { numbers.contains($0.number) }
+        answer { consumer throws(TransportError) in try consumer.unassign(numbers) }
+    }
+
+    private func answer(
+        _ body: (any TransportConsumer) throws(TransportError) -> Void
+    ) {
+        do throws(TransportError) { try body(consumer) } catch { complain(error) }
+    }
+
+    /// Reports an error of the consumer, now and then; ends if it cannot go on.
+    func complain(_ error: TransportError) {
+        metrics.consumerErrors.add()
+        if error.isFatal {
+            logger.error("the consumer has failed for good", metadata: ["error": "\(error)"])
+            failure.set(error)
+            stop.stop()
+        } else if now >= complainAt {
+            complainAt = now &+ 10_000_000_000
+            logger.warning("the consumer has trouble", metadata: ["error": "\(error)"])
+        }
+    }
+
+    // MARK: Asking the database
+
+    var examination: Examination {
+        var examination = Examination(logs: Array(unasked))
+        let now = self.now
+        guard now >= askPartitionsAt else { return examination }
+        let waiting = partitions.values.filter { $0.isWaiting }.map(\.number)
+        guard !waiting.isEmpty else { return examination }
+        if clusterID == nil { clusterID = consumer.clusterID() }
+        guard let clusterID else {
+            askPartitionsAt = now &+ 100_000_000
+            return examination
+        }
+        examination.partitions = waiting
+        examination.clusterID = clusterID
+        examination.topic = topic.name
+        return examination
+    }
+
+    func adopt(_ state: FoldedState, _ examination: Examination) {
+        if logs.count + examination.logs.count > configuration.logsRememberedMax {
+            logs.removeAll()
+            latestLog = nil
+        }
+        for id in examination.logs {
+            unasked.remove(id)
+            logs[id] = KafkaLog(
+                id: id,
+                seen: state.folded[id] ?? OffsetRanges(),
+                trust: LogTrust(stored: state.orgs[id]),
+                isEndTaken: state.ends[id] != nil
+            )
+        }
+        var starts: [Int32: Int64] = [:]
+        for number in examination.partitions {
+            guard let partition = partitions[number], partition.isWaiting else { continue }
+            let stored = state.positions[number].flatMap { $0.nextOffset > 0 ? $0 : nil }
+            let start = stored.map { $0.nextOffset - 1 } ?? KafkaOffset.beginning
+            let isNew = partition.state == .assigning
+            if !isNew {
+                do throws(TransportError) {
+                    try consumer.seek(number, to: start)
+                } catch {
+                    // Not fetching yet, as just after an assignment.
+                    complain(error)
+                    askPartitionsAt = now &+ 100_000_000
+                    continue
+                }
+            }
+            partition.next = stored?.nextOffset
+            partition.last = stored?.last
+            partition.base = nil
+            partition.replaces = false
+            partition.epoch &+= 1  // only compared
+            partition.state = stored.map { .verifying($0) } ?? .following
+            if isNew { starts[number] = start }
+        }
+        if !starts.isEmpty {
+            answer { consumer throws(TransportError) in try consumer.assign(starts) }
+        }
+    }
+
+    // MARK: Positions
+
+    /// Whether a message is to be taken; finds out whether the topic is still the one that the
+    /// stored position speaks of.
+    func admits(_ message: ConsumedMessage, to partition: AssignedPartition) -> Bool {
+        switch partition.state {
+        case .following: return true
+        case .assigning, .repositioning, .rewinding: return false
+        case .verifying(let stored):
+            let isThere = message.offset == stored.nextOffset - 1
+            if isThere, stored.last == nil || stored.last == message.headers.identity {
+                partition.state = .following
+                return false
+            }
+            metrics.rewinds.add()
+            logger.warning(
+                "a partition is not as it was left, reading it from its beginning",
+                metadata: [
+                    "partition": "\(partition.number)", "stored": "\(stored.nextOffset)",
+                    "found": "\(message.offset)",
+                ]
+            )
+            partition.state = .rewinding
+            return false
+        }
+    }
+
+    /// Seeks partitions that are to be read again to their beginnings; not from within `poll`, where
+    /// the messages that were fetched before are still handed over.
+    func rewind() {
+        for partition in partitions.values where partition.state == .rewinding {
+            do throws(TransportError) {
+                try consumer.seek(partition.number, to: KafkaOffset.beginning)
+            } catch {
+                complain(error)
+                continue
+            }
+            partition.epoch &+= 1  // only compared
+            partition.next = nil
+            partition.base = nil
+            partition.last = nil
+            partition.replaces = true
+            partition.state = .following
+        }
+    }
+
+    /// Counts a message as taken: the position stands behind it.
+    func advance(_ partition: AssignedPartition, over message: ConsumedMessage) {
+        if let next = partition.next, message.offset != next {
+            if message.offset < next {
+                // The consumer found nothing at its position, and began at the beginning.
+                metrics.rewinds.add()
+                logger.warning(
+                    "a partition was rewound by the consumer",
+                    metadata: [
+                        "partition": "\(partition.number)", "position": "\(next)",
+                        "found": "\(message.offset)",
+                    ]
+                )
+                partition.replaces = true
+                partition.base = partition.base.map { min($0, message.offset) }
+                partition.next = message.offset
+            } else {
+                metrics.messagesMissing.add(UInt64(message.offset - next))
+            }
+        }
+        if partition.base == nil {
+            partition.base = partition.next ?? message.offset
+            touched.append(partition)
+        }
+        partition.next = message.offset &+ 1  // offsets of a broker are far below the limit
+        partition.last = message.headers.identity
+    }
+
+    /// Puts the position of a partition into the batch.
+    func notePosition(of partition: AssignedPartition) {
+        guard let base = partition.base, let next = partition.next else { return }
+        partition.base = nil
+        current.positions.append(
+            TransportOffset(
+                clusterID: clusterID ?? "",
+                topic: topic.name,
+                partition: partition.number,
+                baseOffset: base,
+                nextOffset: next,
+                replaces: partition.replaces,
+                last: partition.last
+            )
+        )
+        partition.replaces = false
+    }
+}
+
+/// Offsets with a meaning of their own.
+enum KafkaOffset {
+    /// The first one there is (librdkafka `RD_KAFKA_OFFSET_BEGINNING`).
+    static let beginning: Int64 = -2
+}
+
+extension AssignedPartition {
+    /// Whether the database has to be asked where it goes on.
+    var isWaiting: Bool { state == .assigning || state == .repositioning }
+}
