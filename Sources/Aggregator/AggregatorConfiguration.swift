@@ -22,8 +22,8 @@ package struct AggregatorConfiguration: Sendable {
     /// Ranges in a log's folded set beyond which the log is paused: one guarded update costs 1.6 ms
     /// at 1,000 ranges and 162 ms at 100,000.
     package var rangesPerLogMax = 1_000
-    /// How far above the known end of its log an offset from a transport may be. Chosen: hours of one
-    /// lane at full load; what an intruder can claim at once.
+    /// How far above the known end of its log an offset from a transport may be. Chosen: hours of
+    /// one lane at full load; what an intruder can claim at once.
     package var offsetsAheadMax: UInt64 = 10_000_000
     /// Largest record taken from a transport; chosen: four times what a lane writes.
     package var messageBytesMax = 4 << 20

@@ -141,6 +141,7 @@ extension KafkaTransport {
         }
         current.batch.append(item, of: log.id, wanted: wanted.ranges)
         log.seen.formUnion(wanted)
+        if log.trust.isOpen, !log.seen.contains(0) { unbound.insert(log.id) }
     }
 
     /// Parks the records that a log may not bill; returns their offsets.
@@ -270,7 +271,7 @@ extension KafkaTransport {
         park(message.partition, message.offset, value, reason, detail)
     }
 
-    /// Parks what lay at a place of the topic, under the nil log id: another's log must not fill up.
+    /// Parks what lay at a place of the topic, under the nil log id: nothing else's place is taken.
     private func park(
         _ partition: Int32,
         _ place: Int64,

@@ -62,8 +62,13 @@ extension KafkaTransport {
     // MARK: Asking the database
 
     var examination: Examination {
-        var examination = Examination(logs: Array(unasked))
         let now = self.now
+        var examination = Examination(logs: Array(unasked))
+        if !unbound.isEmpty, now >= askUnboundAt {
+            askUnboundAt = now &+ 1_000_000_000
+            examination.logs += unbound
+            unbound.removeAll()
+        }
         guard now >= askPartitionsAt else { return examination }
         let waiting = partitions.values.filter { $0.isWaiting }.map(\.number)
         guard !waiting.isEmpty else { return examination }
@@ -85,6 +90,11 @@ extension KafkaTransport {
         }
         for id in examination.logs {
             unasked.remove(id)
+            if let log = logs[id] {
+                log.seen.formUnion(state.folded[id] ?? OffsetRanges())
+                if log.trust.isOpen { log.trust = LogTrust(stored: state.orgs[id]) }
+                continue
+            }
             logs[id] = KafkaLog(
                 id: id,
                 seen: state.folded[id] ?? OffsetRanges(),
@@ -148,8 +158,8 @@ extension KafkaTransport {
         }
     }
 
-    /// Seeks partitions that are to be read again to their beginnings; not from within `poll`, where
-    /// the messages that were fetched before are still handed over.
+    /// Seeks partitions that are to be read again to their beginnings; not from within `poll`,
+    /// where the messages that were fetched before are still handed over.
     func rewind() {
         for partition in partitions.values where partition.state == .rewinding {
             do throws(TransportError) {

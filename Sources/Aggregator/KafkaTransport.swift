@@ -42,6 +42,11 @@ final class KafkaTransport: FoldTransport {
     var stash = MessageStash()
     /// The logs of stashed messages that are not known yet.
     var unasked: Set<LogID> = []
+    /// Logs of which records came although their first one has not been seen: it may have come to
+    /// another aggregator.
+    var unbound: Set<LogID> = []
+    /// Before this the database is not asked about unbound logs again.
+    var askUnboundAt: UInt64 = 0
     /// Before this the database is not asked about partitions again.
     var askPartitionsAt: UInt64 = 0
     /// Whether messages that come are put aside, because nothing is being collected.
@@ -247,6 +252,7 @@ final class KafkaTransport: FoldTransport {
         latestLog = nil
         stash.removeAll()
         unasked.removeAll()
+        unbound.removeAll()
         committed.removeAll()
         for partition in partitions.values { partition.reposition() }
     }

@@ -3,9 +3,9 @@ import Records
 
 /// Which organisations a log may bill, as far as that is known.
 ///
-/// Whoever may write to a transport could claim another's log or organisation. A log is bound to the
-/// organisations that its first record declares, or, when that declares none, to that of the first
-/// request seen. Before the first record has been seen nothing is known: its log may have come
+/// Whoever may write to a transport could claim another's log or organisation. A log is bound to
+/// the organisations that its first record declares, or, when that declares none, to that of the
+/// first request seen. Before the first record has been seen nothing is known: its log may have come
 /// through another partition first.
 struct LogTrust: Sendable {
     /// What is known. Permitted transitions:
@@ -35,6 +35,12 @@ struct LogTrust: Sendable {
     init(stored orgs: [String]?) {
         binding = .open
         if let orgs { declare(orgs) }
+    }
+
+    /// Whether the log's first record has not been seen.
+    var isOpen: Bool {
+        if case .open = binding { return true }
+        return false
     }
 
     /// Most organisations that a first record may declare; chosen.

@@ -217,12 +217,12 @@ CREATE TABLE sluice_g1.consumer_1d (
         Migration(
             version: 2,
             name: "kafka_transport",
-            sha256: "714cfa52a5a99267484ab9e7ae9beb1d8b3704d1316d0afe58c5b42e9023fe77",
+            sha256: "c7ef62289dc5432c2178f49d8464d3eceb2b9ed2b61cf820aeb7165768cc816e",
             sql: ###"""
 -- Migration 2: what the Kafka transport of the aggregator needs to trust a message and a position.
 
--- The organisations that a log may bill: those that its first record declares, or, when that declares none,
--- that of its first request. Null: not known, as of logs folded before this migration.
+-- The organisations that a log may bill: those that its first record declares, or, when that
+-- declares none, that of its first request. Null: not known, as of logs folded before this migration.
 ALTER TABLE sluice.log ADD COLUMN orgs text[];
 
 -- Which record the message before next_offset carried: found there again, the topic is still the same one.

@@ -51,6 +51,7 @@ package struct LogLoad: Sendable {
         var end = Offset.zero
         _ = try directory.writeSealedLog(id: log, configuration) {
             writer throws(EventLogError) in
+            try begin(writer)
             for index in 0..<records {
                 try writer.append(eventTime: synthesizer.eventTime) {
                     synthesizer.encodeNext(into: &$0)
@@ -60,5 +61,17 @@ package struct LogLoad: Sendable {
             end = writer.nextOffset
         }
         return (log, end)
+    }
+
+    /// Appends the record that begins every log; it declares whose requests follow.
+    private func begin(_ writer: SealedLogWriter) throws(EventLogError) {
+        try writer.append(eventTime: start) { encoder in
+            encoder.put(.kind, UInt64(RecordKind.logStart.rawValue))
+            encoder.put(.completedAt, signed: start)
+            for org in Set(profile.apis.map(\.org)).sorted(by: { $0.lexicographicallyPrecedes($1) })
+            {
+                encoder.putTag(key: RecordView.orgsTag.utf8.span, value: org.span)
+            }
+        }
     }
 }

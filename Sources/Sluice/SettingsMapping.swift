@@ -27,6 +27,7 @@ extension Settings {
         configuration.consumers = consumers
         configuration.node = node
         configuration.region = region ?? ""
+        configuration.orgs = Array(Set(gateway.apis.map(\.org))).sorted()
         return configuration
     }
 

@@ -39,11 +39,14 @@ struct SampleRequest: Sendable {
         if bytesOut > 0 { encoder.put(.responseBytes, bytesOut) }
     }
 
+    /// The organisations of random requests.
+    static let orgs = ["acme", "globex", "caf\u{E9}", "cafe\u{301}", ""]
+
     /// A random request; few values per dimension, so that keys collide, among them pairs that only
     /// differ in the way their characters are composed.
     static func random(_ random: inout SplitMix, around start: Int64, span: Int64) -> Self {
         var request = SampleRequest(completedAt: start + Int64(random.below(Int(span))))
-        request.org = random.pick(["acme", "globex", "caf\u{E9}", "cafe\u{301}", ""])
+        request.org = random.pick(orgs)
         request.api = random.pick(["orders", "payments", "it's \"quoted\"\\", "日本"])
         request.version = random.pick(["", "v1", "v2"])
         request.route = random.pick(["/a", "/b/{id}", "__unmatched__", "{\"x\"},NULL"])

@@ -1,0 +1,204 @@
+import Aggregator
+import EventLog
+import Postgres
+import Records
+import Synchronization
+import Testing
+import Threads
+
+@Suite("Kafka transport", .timeLimit(.minutes(10)), .serialized)
+struct KafkaTransportTests {
+    @Test("logs that come through a topic fold to what a naive program computes")
+    func folds() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 3)
+            var scenario = Scenario(seed: 9_000)
+            for _ in 0..<4 { try scenario.writeLog(world, records: 80) }
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            try scenario.check(world)
+            #expect(try world.storedPositions() == broker.ends)
+        }
+    }
+
+    @Test("the same logs through both transports at once count once")
+    func both() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 2)
+            var scenario = Scenario(seed: 9_001)
+            for _ in 0..<4 { try scenario.writeLog(world, records: 60) }
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            var configuration = world.configuration
+            configuration.flushRecordsMax = 20
+            try await world.fold([
+                world.aggregator(configuration, source: broker.source),
+                world.aggregator(configuration),
+            ])
+            try scenario.check(world)
+        }
+    }
+
+    @Test("a partition goes on where the database says, and the last message is not counted again")
+    func resumes() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            var scenario = Scenario(seed: 9_002)
+            try scenario.writeLog(world, records: 30)
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            let end = try #require(broker.ends[0])
+            broker.change { $0.assigns = [] }
+            try scenario.writeLog(world, records: 30)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            #expect(broker.assigns(of: 0) == [end - 1])
+            #expect(broker.state.withLock { $0.seeks.count } == 0)
+            try scenario.check(world)
+        }
+    }
+
+    @Test(
+        "a topic that was deleted and made again is read from its beginning once",
+        arguments: [(before: 60, after: 5), (before: 10, after: 90)]
+    )
+    func recreated(before: Int, after: Int) async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            var scenario = Scenario(seed: 9_003)
+            try scenario.writeLog(world, records: before)
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            broker.recreate()
+            broker.change { $0.seeks = [] }
+            try scenario.writeLog(world, records: after)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            try scenario.check(world)
+            #expect(try world.storedPositions() == broker.ends)
+            let rewinds = broker.state.withLock { $0.seeks.count }
+            #expect(rewinds == 1)
+        }
+    }
+
+    @Test("a topic that is made again while it is read is read from its beginning")
+    func recreatedMeanwhile() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 2)
+            var scenario = Scenario(seed: 9_004)
+            for _ in 0..<3 { try scenario.writeLog(world, records: 60) }
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            let aggregator = world.aggregator(world.configuration, source: broker.source)
+            try await world.whileRunning([aggregator]) {
+                #expect(await world.isFolded())
+                broker.recreate()
+                try scenario.writeLog(world, records: 5)
+                try pump.ship(&scenario.random)
+                #expect(await world.isFolded())
+            }
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+
+    @Test("offsets deleted by the broker below the stored position change nothing")
+    func truncated() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            var scenario = Scenario(seed: 9_005)
+            try scenario.writeLog(world, records: 30)
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            broker.change { state in
+                state.logs[0].low = state.logs[0].high
+                state.logs[0].messages = []
+            }
+            try scenario.writeLog(world, records: 30)
+            try pump.ship(&scenario.random)
+            try await world.fold([world.aggregator(world.configuration, source: broker.source)])
+            try scenario.check(world)
+        }
+    }
+
+    @Test(
+        "a database that is away is waited for, with paused partitions, and the group is answered"
+    )
+    func databaseAway() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 2)
+            var scenario = Scenario(seed: 9_006)
+            for _ in 0..<3 { try scenario.writeLog(world, records: 40) }
+            let gate = Gate()
+            var hooks = AggregatorHooks()
+            hooks.fold = { step, _ in
+                if step == .commit { gate.enter() }
+                return nil
+            }
+            var configuration = world.configuration
+            configuration.flushRecordsMax = 20
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            let aggregator = world.aggregator(configuration, hooks: hooks, source: broker.source)
+            try await world.whileRunning([aggregator]) {
+                #expect(await gate.waitUntilOccupied())
+                #expect(await broker.waits { $0.members.values.contains { $0.isPaused } })
+                // A rebalance takes place although the writer waits.
+                broker.rebalance { partition, members in partition == 0 ? members[0] : nil }
+                #expect(await broker.waits { $0.members.values.allSatisfy { $0.owned == [0] } })
+                broker.rebalance { _, members in members[0] }
+                gate.open()
+                #expect(await world.isFolded())
+            }
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+
+    @Test("a consumer that has failed for good ends the aggregator")
+    func fatal() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            let error = TransportError(
+                name: "FENCED_INSTANCE_ID",
+                call: "rd_kafka_consumer_poll",
+                message: "fenced",
+                isFatal: true
+            )
+            broker.change { $0.fatal = error }
+            let aggregator = world.aggregator(world.configuration, source: broker.source)
+            await #expect(throws: error) { try await aggregator.run() }
+        }
+    }
+
+    @Test("skip markers account for their offsets, whatever comes twice")
+    func markers() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            var random = SplitMix(seed: 9_007)
+            let log = LogID(random: &random)
+            for _ in 0..<2 {
+                broker.append(.skip(log, 0..<10, .rejected), to: 0)
+                broker.append(.skip(log, 5..<25, .tooLarge), to: 0)
+                broker.append(.end(log, 25), to: 0)
+            }
+            let aggregator = world.aggregator(world.configuration, source: broker.source)
+            try await world.whileRunning([aggregator]) {
+                #expect(await world.waits("SELECT end_offset = 25 FROM sluice.log"))
+            }
+            let found = try world.connect().query(
+                """
+                SELECT folded = '{[0,25)}', (SELECT sum(rejected) FROM sluice.ledger),
+                    (SELECT sum(too_large) FROM sluice.ledger)
+                FROM sluice.source
+                """
+            )
+            #expect(found.bool(0, 0) == true)
+            #expect(found.int(0, 1) == 10 && found.int(0, 2) == 15)
+        }
+    }
+}
