@@ -102,6 +102,19 @@ package struct CheckpointStore: Sendable {
     }
 }
 
+extension LogDirectory {
+    /// A consumer's checkpoint in one log, for those who only look: nothing is created.
+    ///
+    /// - Returns: The next offset to consume; zero when nothing was stored or the file is not valid.
+    package func checkpoint(of consumer: String, in log: LogID) -> Offset {
+        CheckpointStore.load(
+            log,
+            directory: paths.checkpoints + "/" + consumer,
+            fileSystem: fileSystem
+        ) ?? .zero
+    }
+}
+
 /// Eight lower-case hexadecimal digits.
 func hexadecimal(_ value: UInt32) -> String {
     let digits = String(value, radix: 16)

@@ -61,23 +61,22 @@ struct DataDirectory: Sendable {
         return file
     }
 
+    /// The consumers that hold back retention, as the last gateway had them; nil if none ran.
+    var consumers: [String]? {
+        guard let bytes = try? readIfPresent(path + "/consumers") else { return nil }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
     /// Remembers which consumers hold back retention.
     ///
     /// - Returns: Those that did so before and do no more.
     func replaceConsumers(by consumers: [String]) throws -> [String] {
-        let file = path + "/consumers"
-        let before: [String]
-        var isKnown = true
-        if let bytes = try readIfPresent(file) {
-            before = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
-        } else {
-            before = (try? fileSystem.list(path + "/checkpoints")) ?? []
-            isKnown = false
-        }
-        if before != consumers || !isKnown {
+        let known = self.consumers
+        if known != consumers {
             let text = consumers.map { $0 + "\n" }.joined()
-            try fileSystem.replaceFile(file, with: Array(text.utf8))
+            try fileSystem.replaceFile(path + "/consumers", with: Array(text.utf8))
         }
+        let before = known ?? (try? fileSystem.list(path + "/checkpoints")) ?? []
         return before.filter { !consumers.contains($0) }.sorted()
     }
 

@@ -37,7 +37,6 @@ struct ImportWait: Sendable {
         try await blocking("import-wait") {
             var progress = try Progress(targets, logs)
             var database = FoldedLogs(uri: data.databaseURI(settings))
-            let checkpoints = isLocal ? try logs.checkpoints(consumer: "aggregator") : nil
             let clock = SystemTimeSource()
             let started = clock.monotonicNanoseconds()
             var lastHelper = started
@@ -49,8 +48,8 @@ struct ImportWait: Sendable {
             defer { bar.finish() }
             while true {
                 let change = logs.changeCount
-                if let checkpoints {
-                    try progress.drop(countedBy: checkpoints, logs)
+                if isLocal {
+                    try progress.drop(countedBy: "aggregator", logs)
                 } else {
                     database.ask(now: clock.monotonicNanoseconds(), &progress)
                 }
@@ -108,10 +107,11 @@ struct ImportWait: Sendable {
             }
         }
 
-        /// Drops logs that a checkpoint has passed, or that retention has deleted.
-        mutating func drop(countedBy checkpoints: CheckpointStore, _ logs: LogDirectory) throws {
-            for (id, end) in ends where try checkpoints.load(id) >= end || logs.log(id) == nil {
-                ends[id] = nil
+        /// Drops logs that a consumer's checkpoint has passed, or that retention has deleted.
+        mutating func drop(countedBy consumer: String, _ logs: LogDirectory) throws {
+            for (id, end) in ends {
+                let isCounted = logs.checkpoint(of: consumer, in: id) >= end
+                if try isCounted || logs.log(id) == nil { ends[id] = nil }
             }
         }
     }

@@ -67,8 +67,10 @@ struct LogCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "ls",
-            abstract: "List the logs with their offsets, sizes and the aggregator's lag.",
+            abstract: "List the logs with their offsets, sizes and lag.",
             discussion: """
+                The lag is that of the slowest consumer: the aggregator, or a sink of the pump.
+
                 EXAMPLES:
                   sluice log ls sluice-data
                 """
@@ -81,7 +83,7 @@ struct LogCommand: AsyncParsableCommand {
 
         mutating func run() async throws {
             let (logs, only) = try target.open()
-            let checkpoints = try logs.checkpoints(consumer: "aggregator")
+            let consumers = DataDirectory(logs.path).consumers ?? ["aggregator"]
             var table = Table(
                 [
                     "log", "lane", "node", "created_at", "segments", "bytes", "start_offset",
@@ -89,7 +91,7 @@ struct LogCommand: AsyncParsableCommand {
                 ])
             for log in try logs.logs() where only == nil || only == log.id {
                 let next = log.endOffset ?? log.durableOffset
-                let done = min(checkpoints.load(log.id), next)
+                let done = consumers.reduce(next) { min($0, logs.checkpoint(of: $1, in: log.id)) }
                 table.rows.append([
                     .text("\(log.id)"), log.lane.map { .integer(Int64($0)) } ?? .none,
                     .text(log.node), .time(log.createdAt), .integer(Int64(log.segments.count)),

@@ -30,11 +30,10 @@ extension StatusReport {
     ) async throws -> Table {
         let directory = try data.logs()
         return try await blocking("status") {
-            let checkpoints: CheckpointStore? =
-                settings.transport == .local
-                ? try directory.checkpoints(consumer: "aggregator") : nil
             func counted(_ log: LogID) -> Offset? {
-                if let checkpoints { return checkpoints.load(log) }
+                if settings.transport == .local {
+                    return directory.checkpoint(of: "aggregator", in: log)
+                }
                 return database.folded.map { Offset($0["\(log)"] ?? 0) }
             }
             var table = Table(["log", "node", "lane", "state", "next_offset", "checkpoint", "lag"])
@@ -79,9 +78,11 @@ extension StatusReport {
             let logs = try directory.logs()
             var table = Table(["sink", "type", "state", "logs_behind", "lag", "behind", "error"])
             for sink in settings.pump.sinks {
-                let checkpoints = try directory.checkpoints(consumer: sink.consumer)
                 var lag = SinkLag()
-                for log in logs { try lag.add(log, checkpoints.load(log.id), in: directory) }
+                for log in logs {
+                    let done = directory.checkpoint(of: sink.consumer, in: log.id)
+                    try lag.add(log, done, in: directory)
+                }
                 let trouble = pump?.troubles?[sink.name]
                 let state = pump == nil ? "no pump runs" : trouble?.breaker ?? "running"
                 table.rows.append([
