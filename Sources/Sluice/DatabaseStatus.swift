@@ -45,7 +45,9 @@ struct DatabaseAnswer: Sendable {
                 positions: answer.positions
             )
         } catch {
-            let reason = (error as? PostgresError)?.message ?? "\(error)"
+            // The first line says it; what libpq adds in others is advice.
+            let text = (error as? PostgresError)?.message ?? "\(error)"
+            let reason = text.prefix { !$0.isNewline }
             state.rows = [[kind, .text("down: \(reason)"), .none, .none, .none]]
             return DatabaseAnswer(sections: [("database", state)])
         }

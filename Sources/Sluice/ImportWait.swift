@@ -165,7 +165,7 @@ private struct FoldedLogs {
             answeredAt = now
         } catch {
             connection = nil
-            failure = error.message
+            failure = String(error.message.prefix { !$0.isNewline })
         }
     }
 }
