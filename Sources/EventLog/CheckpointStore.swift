@@ -105,7 +105,7 @@ package struct CheckpointStore: Sendable {
 extension LogDirectory {
     /// A consumer's checkpoint in one log, for those who only look: nothing is created.
     ///
-    /// - Returns: The next offset to consume; zero when nothing was stored or the file is not valid.
+    /// - Returns: The next offset to consume; zero when nothing was stored or it is not valid.
     package func checkpoint(of consumer: String, in log: LogID) -> Offset {
         CheckpointStore.load(
             log,
