@@ -8,9 +8,10 @@ purpose=${1:-build}
 
 command -v swift >/dev/null || fatal "no swift on PATH: install a Swift 6.3 toolchain first (swift.org/install)"
 
-# Debian packages: headers that Package.swift links, the server that `sluice up` embeds, test tools.
-packages=(libpq-dev zlib1g-dev pkg-config postgresql)
-[ "$purpose" = test ] && packages+=(python3 python3-venv)
+# Debian packages: headers that Package.swift links, the server that `sluice up` embeds, the charts of
+# its dashboard, test tools.
+packages=(libpq-dev zlib1g-dev pkg-config postgresql libjs-chart.js)
+[ "$purpose" = test ] && packages+=(python3 python3-venv chromium chromium-driver curl fonts-inter)
 
 missing=()
 for package in "${packages[@]}"; do

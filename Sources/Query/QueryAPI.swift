@@ -13,6 +13,8 @@ package struct APIRequest: Sendable {
     package var authorization: String?
     /// Value of the `Content-Type` header.
     package var contentType: String?
+    /// Value of the `If-None-Match` header.
+    package var ifNoneMatch: String?
     /// Reads the body up to the limit; called at most once.
     package var body: @Sendable () async throws(Problem) -> [UInt8]
 
@@ -23,6 +25,7 @@ package struct APIRequest: Sendable {
         query: String = "",
         authorization: String? = nil,
         contentType: String? = nil,
+        ifNoneMatch: String? = nil,
         body: @escaping @Sendable () async throws(Problem) -> [UInt8] = { [] }
     ) {
         self.method = method
@@ -30,6 +33,7 @@ package struct APIRequest: Sendable {
         self.query = query
         self.authorization = authorization
         self.contentType = contentType
+        self.ifNoneMatch = ifNoneMatch
         self.body = body
     }
 }
@@ -50,6 +54,11 @@ package struct APIReply: Sendable {
         self.body = body
     }
 
+    /// Adds a header field unless it is there already.
+    mutating func addHeader(_ name: String, _ value: String) {
+        if !headers.contains(where: { $0.name == name }) { headers.append((name, value)) }
+    }
+
     /// The answer that says `problem`.
     init(_ problem: Problem, tokenWasSent: Bool) {
         status = problem.kind.status
@@ -68,8 +77,11 @@ package struct APIReply: Sendable {
 
 /// The endpoints of the query API.
 package struct QueryAPI: Sendable {
-    /// Paths that are answered; the raw value is the path.
+    /// Paths that are answered; the raw value is the path, or for files what it begins with.
     enum Endpoint: String, CaseIterable {
+        case dashboard = "/"
+        case portal = "/portal"
+        case assets = "/assets/"
         case usage = "/v1/usage"
         case meta = "/v1/meta"
         case ledger = "/v1/ledger"
@@ -80,6 +92,15 @@ package struct QueryAPI: Sendable {
 
         /// Methods that the endpoint takes.
         var methods: [String] { self == .usage ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"] }
+
+        /// The endpoint that answers `path`.
+        init?(path: String) {
+            if path.hasPrefix(Endpoint.assets.rawValue) {
+                self = .assets
+            } else {
+                self.init(rawValue: path)
+            }
+        }
     }
 
     let configuration: QueryConfiguration
@@ -90,6 +111,7 @@ package struct QueryAPI: Sendable {
     let now: @Sendable () -> Int64
     private let statistics: RequestStatistics
     private let readiness: Readiness
+    private let site: WebSite
 
     /// The endpoints over the database of `configuration`.
     package init(
@@ -106,21 +128,26 @@ package struct QueryAPI: Sendable {
         self.now = now
         statistics = RequestStatistics(metrics)
         readiness = Readiness(database: database, now: now)
+        site = WebSite(configuration, logger: logger)
     }
 
     /// Answers one request; never fails, since failures are answers too.
     package func respond(_ request: APIRequest) async -> APIReply {
         let start = now()
-        let endpoint = Endpoint(rawValue: request.path)
+        let endpoint = Endpoint(path: request.path)
         var reply: APIReply
         do throws(Problem) {
             reply = try await answer(request, endpoint)
         } catch {
             reply = APIReply(error, tokenWasSent: request.authorization != nil)
         }
-        // Answers depend on the token and on the moment.
-        reply.headers.append(("Cache-Control", "no-store"))
-        reply.headers.append(("X-Content-Type-Options", "nosniff"))
+        // Answers depend on the token and on the moment; files of the pages say otherwise.
+        reply.addHeader("Cache-Control", "no-store")
+        reply.addHeader("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        reply.addHeader("Cross-Origin-Resource-Policy", "same-origin")
+        reply.addHeader("Referrer-Policy", "no-referrer")
+        reply.addHeader("X-Content-Type-Options", "nosniff")
+        reply.addHeader("X-Frame-Options", "DENY")
         statistics.count(endpoint, status: reply.status, microseconds: now() - start)
         return reply
     }
@@ -129,13 +156,7 @@ package struct QueryAPI: Sendable {
         _ request: APIRequest,
         _ endpoint: Endpoint?
     ) async throws(Problem) -> APIReply {
-        guard let endpoint else {
-            throw Problem(
-                .notFound,
-                "there is nothing at this path; see /openapi.yaml",
-                known: Endpoint.allCases.map(\.rawValue)
-            )
-        }
+        guard let endpoint else { throw Self.nothing }
         guard endpoint.methods.contains(request.method) else {
             var problem = Problem(.methodNotAllowed, "use one of the methods in Allow")
             problem.allow = endpoint.methods.joined(separator: ", ")
@@ -149,6 +170,11 @@ package struct QueryAPI: Sendable {
             )
         }
         switch endpoint {
+        case .dashboard, .portal, .assets:
+            guard let reply = site.reply(request.path, ifNoneMatch: request.ifNoneMatch) else {
+                throw Self.nothing
+            }
+            return reply
         case .alive: return APIReply("application/json", Array(#"{"status":"alive"}"#.utf8))
         case .ready:
             try await readiness.check()
@@ -173,6 +199,13 @@ package struct QueryAPI: Sendable {
             return try await ledger()
         }
     }
+
+    /// The problem of a path at which there is nothing.
+    private static let nothing = Problem(
+        .notFound,
+        "there is nothing at this path; see /openapi.yaml",
+        known: Endpoint.allCases.map(\.rawValue)
+    )
 
     private func usage(_ request: APIRequest) async throws(Problem) -> APIReply {
         let scope = try await access.scope(authorization: request.authorization)

@@ -27,6 +27,10 @@ package struct QueryConfiguration: Sendable {
     /// Longest accepted query string; chosen: ten times what the dashboard sends.
     package var queryBytesMax = 16 << 10
 
+    /// File with Chart.js for the dashboard; Debian's package `libjs-chart.js` puts it here.
+    /// Without it the pages show tables.
+    package var chartScript = "/usr/share/javascript/chart.js/chart.min.js"
+
     /// How long a token found in the database is trusted without asking again: the longest time
     /// that a revoked token still works.
     package var tokenCacheMilliseconds = 2_000

@@ -90,7 +90,8 @@ private struct Responder: HTTPResponder {
                 halves.first.map(String.init) ?? "",
                 query: halves.count > 1 ? String(halves[1]) : "",
                 authorization: request.headers[.authorization],
-                contentType: request.headers[.contentType]
+                contentType: request.headers[.contentType],
+                ifNoneMatch: request.headers[.ifNoneMatch]
             ) { () async throws(Problem) in
                 do {
                     return Array(try await body.collect(upTo: bodyBytesMax).readableBytesView)
