@@ -122,6 +122,14 @@ let package = Package(
                 logging, lifecycle,
             ]
         ),
+        module("Sinks", ["Records", "EventLog", "FileIO", "Threads", "Telemetry", logging]),
+        module(
+            "Pump",
+            [
+                "Records", "EventLog", "FileIO", "Sinks", "Threads", "Telemetry", logging,
+                lifecycle,
+            ]
+        ),
         module(
             "Query",
             [
@@ -186,6 +194,11 @@ let package = Package(
         tests(
             "Gateway",
             ["FileIOTesting", "EventLog", "FileIO", "Records", "Telemetry", logging] + nio
+        ),
+        tests("Sinks", ["Records", "EventLog", "FileIO", "FileIOTesting", logging]),
+        tests(
+            "Pump",
+            ["Sinks", "Records", "EventLog", "FileIO", "FileIOTesting", "Telemetry", logging]
         ),
         tests("SluiceConfiguration", []),
         tests("Console", []),

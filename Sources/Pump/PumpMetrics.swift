@@ -1,0 +1,139 @@
+import EventLog
+import Records
+import Synchronization
+import Telemetry
+
+/// A duration that one thread sets and others read.
+final class Age: Sendable {
+    private let value = Atomic<Int64>(0)
+
+    /// The duration.
+    var microseconds: Int64 {
+        get { value.load(ordering: .relaxed) }
+        set { value.store(newValue, ordering: .relaxed) }
+    }
+}
+
+/// The series of one sink; names and labels are fixed, so their number is.
+struct PumpMetrics: Sendable {
+    let delivered: Counter
+    let deliveredBytes: Counter
+    let batches: Counter
+    let retried: Counter
+    let failures: Counter
+    let checkpointFailures: Counter
+    let readFailures: Counter
+    let lagRecords: Gauge
+    let inFlightBytes: Gauge
+    let inFlightBatches: Gauge
+    let logsFollowed: Gauge
+    let breakerState: Gauge
+    let deliverySeconds: DurationHistogram
+    /// How old the oldest record is that was read and is not acknowledged.
+    let age = Age()
+    private let rejected: [SkipReason: Counter]
+    private let skipped: [SkipReason: Counter]
+
+    /// Registers a sink's series.
+    init(_ registry: MetricsRegistry, sink: String) {
+        let labels: MetricLabels = [("sink", sink)]
+        delivered = registry.counter(
+            "pump_records_delivered_total",
+            help: "Records that the sink has acknowledged.",
+            labels: labels
+        )
+        deliveredBytes = registry.counter(
+            "pump_bytes_delivered_total",
+            help: "Bytes of acknowledged batches, as they are in the log.",
+            labels: labels
+        )
+        batches = registry.counter(
+            "pump_deliveries_total",
+            help: "Calls of the sink, repetitions included.",
+            labels: labels
+        )
+        retried = registry.counter(
+            "pump_records_retried_total",
+            help: "Records that had to be sent again.",
+            labels: labels
+        )
+        failures = registry.counter(
+            "pump_delivery_failures_total",
+            help: "Deliveries of which at least a part has to be repeated.",
+            labels: labels
+        )
+        checkpointFailures = registry.counter(
+            "pump_checkpoint_failures_total",
+            help: "Checkpoints that could not be stored.",
+            labels: labels
+        )
+        readFailures = registry.counter(
+            "pump_read_failures_total",
+            help: "Logs that could not be read for a while.",
+            labels: labels
+        )
+        lagRecords = registry.gauge(
+            "pump_lag_records",
+            help: "Durable offsets that the sink has not acknowledged.",
+            labels: labels
+        )
+        inFlightBytes = registry.gauge(
+            "pump_in_flight_bytes",
+            help: "Bytes that are read and not acknowledged.",
+            labels: labels
+        )
+        inFlightBatches = registry.gauge(
+            "pump_in_flight_batches",
+            help: "Batches that are read and not acknowledged.",
+            labels: labels
+        )
+        logsFollowed = registry.gauge(
+            "pump_logs_followed",
+            help: "Logs that are not delivered to their end.",
+            labels: labels
+        )
+        breakerState = registry.gauge(
+            "pump_breaker_state",
+            help: "Circuit breaker: 0 closed, 1 half open, 2 open.",
+            labels: labels
+        )
+        deliverySeconds = registry.histogram(
+            "pump_delivery_seconds",
+            help: "One call of the sink.",
+            labels: labels
+        )
+        let age = self.age
+        registry.computed(
+            "pump_lag_seconds",
+            help: "Age of the oldest record that was read and is not acknowledged.",
+            labels: labels
+        ) { Double(age.microseconds) / 1_000_000 }
+        rejected = Self.byReason([.tooLarge, .rejected]) { reason in
+            registry.counter(
+                "pump_records_rejected_total",
+                help: "Records that the sink refused for good.",
+                labels: labels + [("reason", reason.rawValue)]
+            )
+        }
+        skipped = Self.byReason(SkipReason.allCases) { reason in
+            registry.counter(
+                "pump_offsets_skipped_total",
+                help: "Offsets that the sink was told to have no record.",
+                labels: labels + [("reason", reason.rawValue)]
+            )
+        }
+    }
+
+    private static func byReason(
+        _ reasons: [SkipReason],
+        _ make: (SkipReason) -> Counter
+    ) -> [SkipReason: Counter] {
+        Dictionary(uniqueKeysWithValues: reasons.map { ($0, make($0)) })
+    }
+
+    /// Counts records that were refused.
+    func refused(_ count: Int, _ reason: SkipReason) { rejected[reason]?.add(UInt64(count)) }
+
+    /// Counts offsets that were accounted for without a record.
+    func skippedOver(_ count: UInt64, _ reason: SkipReason) { skipped[reason]?.add(count) }
+}

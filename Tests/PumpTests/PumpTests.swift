@@ -1,0 +1,2 @@
+import Pump
+import Testing

@@ -1,0 +1,2 @@
+import Sinks
+import Testing
