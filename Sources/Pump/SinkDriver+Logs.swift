@@ -1,7 +1,9 @@
 import EventLog
+import FileIO
 import Logging
 import Records
 import Sinks
+import Telemetry
 
 /// Which logs there are, and reading them.
 extension SinkDriver {

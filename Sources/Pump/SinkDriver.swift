@@ -3,6 +3,7 @@ import FileIO
 import Logging
 import Records
 import Sinks
+import Telemetry
 
 /// Drives one sink: decides what is read, sent, repeated and checkpointed. Every call may block on
 /// files, none on the sink.
@@ -314,17 +315,16 @@ final class SinkDriver {
         guard breaker.state != reported.state || reason != reported.reason else { return }
         let hasChanged = breaker.state != reported.state
         reported = (breaker.state, reason)
-        metrics.breakerState.set(
+        let level: Int64 =
             switch breaker.state {
             case .closed: 0
             case .halfOpen: 1
             case .open: 2
             }
-        )
+        metrics.breakerState.set(level)
         if hasChanged {
-            let level: Logger.Level = breaker.state == .open ? .warning : .info
             logger.log(
-                level: level,
+                level: breaker.state == .open ? .warning : .info,
                 "sink_breaker_\(breaker.state.rawValue)",
                 metadata: ["sink": "\(pumped.name)", "reason": "\(reason ?? "")"]
             )

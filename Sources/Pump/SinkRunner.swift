@@ -75,12 +75,18 @@ final class SinkRunner: Sendable {
     private func perform(_ job: SinkDriver.Job) async {
         let completion: SinkDriver.Completion
         switch job {
-        case .open: completion = .opened(await failure { () throws(SinkError) in
-            try await self.pumped.sink.open()
-        })
-        case .flush: completion = .flushed(await failure { () throws(SinkError) in
-            try await self.pumped.sink.flush()
-        })
+        case .open:
+            completion = .opened(
+                await failure { () throws(SinkError) in
+                    try await self.pumped.sink.open()
+                }
+            )
+        case .flush:
+            completion = .flushed(
+                await failure { () throws(SinkError) in
+                    try await self.pumped.sink.flush()
+                }
+            )
         case .deliver(let id, let batch):
             completion = .delivered(id, await pumped.sink.deliver(batch))
         }

@@ -1,6 +1,3 @@
-package import EventLog
-package import Records
-
 /// A destination of records. The pump owns everything else: checkpoints, batching, retries.
 ///
 /// Delivery is at least once: after a crash the pump sends again what was not acknowledged, with

@@ -12,7 +12,7 @@ struct TidyTests {
     /// Modules on the path of every record, which must not touch Foundation.
     static let hotModules: Set<String> = [
         "Records", "Rollups", "FileIO", "Threads", "EventLog", "Gateway", "Telemetry", "Postgres",
-        "Aggregator",
+        "Aggregator", "Sinks", "Pump",
     ]
 
     /// What each module may import of ours: the arrows of `ARCHITECTURE.md`.
@@ -34,6 +34,8 @@ struct TidyTests {
             "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry",
         ],
         "Query": ["Records", "Rollups", "Postgres", "Telemetry", "Threads"],
+        "Sinks": ["Records", "EventLog", "FileIO", "Kafka", "Threads", "Telemetry"],
+        "Pump": ["Records", "EventLog", "FileIO", "Sinks", "Threads", "Telemetry"],
         "SluiceConfiguration": [],
         "Console": [],
     ]

@@ -1,0 +1,108 @@
+import EventLog
+import FileIO
+import Records
+
+/// What a file sink has written: the journal's contents.
+///
+/// Text, one line each, all ending in a space and the CRC32C of the line before it:
+///
+/// | line | meaning |
+/// |---|---|
+/// | `sluice-file-sink 1 <sequence> <begun at> <file name>` | the first line: which file is written |
+/// | `p <log> <next offset>` | everything below is in the files |
+/// | `c <length> <log>:<next offset> …` | the file is so long, and holds up to these offsets |
+///
+/// The first line and the `p` lines are written at once, by replacing the file; `c` lines are
+/// appended and synced. Reading ends at the first line that is not valid: it was cut short.
+struct FileSinkJournal: Equatable {
+    /// Counts the files.
+    var sequence: UInt64 = 0
+    /// When the file was begun, µs since the epoch.
+    var begunAt: Int64 = 0
+    /// The name that the file will have when it is finished; `-` before the first one.
+    var fileName = "-"
+    /// How many of its bytes count.
+    var length: UInt64 = 0
+    /// For each log, the offset up to which everything is in the files.
+    var positions: [LogID: UInt64] = [:]
+
+    private static let magic = "sluice-file-sink"
+
+    /// The whole journal as it is written anew.
+    var snapshot: [UInt8] {
+        var text = Self.line("\(Self.magic) 1 \(sequence) \(begunAt) \(fileName)")
+        for (log, next) in positions.sorted(by: { $0.key < $1.key }) {
+            text += Self.line("p \(log) \(next)")
+        }
+        text += Self.line("c \(length)")
+        return Array(text.utf8)
+    }
+
+    /// The line of one commit.
+    static func commit(_ length: UInt64, _ changed: [LogID: UInt64]) -> [UInt8] {
+        var body = "c \(length)"
+        for (log, next) in changed.sorted(by: { $0.key < $1.key }) { body += " \(log):\(next)" }
+        return Array(line(body).utf8)
+    }
+
+    private static func line(_ body: String) -> String {
+        body + " " + checksum(body) + "\n"
+    }
+
+    private static func checksum(_ body: String) -> String {
+        var text = ""
+        let sum = Checksum.crc32c(Array(body.utf8))
+        for shift in [24, 16, 8, 0] as [UInt32] {
+            Hexadecimal.append(UInt8(truncatingIfNeeded: sum >> shift), to: &text)
+        }
+        return text
+    }
+
+    init() {}
+
+    /// Reads a journal; nil when not even its first line is valid.
+    init?(_ bytes: [UInt8]) {
+        var isFirst = true
+        for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+            let text = String(decoding: line, as: UTF8.self)
+            guard let space = text.utf8.lastIndex(of: UInt8(ascii: " ")) else { break }
+            let body = String(text[..<space])
+            guard text[text.index(after: space)...] == Self.checksum(body)[...] else { break }
+            let fields = body.split(separator: " ")
+            if isFirst {
+                guard fields.count == 5, fields[0] == Self.magic, fields[1] == "1",
+                    let sequence = UInt64(fields[2]), let begunAt = Int64(fields[3])
+                else { return nil }
+                self.sequence = sequence
+                self.begunAt = begunAt
+                fileName = String(fields[4])
+                isFirst = false
+                continue
+            }
+            guard take(fields) else { break }
+        }
+        if isFirst { return nil }
+    }
+
+    private mutating func take(_ fields: [Substring]) -> Bool {
+        switch fields.first {
+        case "p":
+            guard fields.count == 3, let log = LogID(String(fields[1])),
+                let next = UInt64(fields[2])
+            else { return false }
+            positions[log] = next
+        case "c":
+            guard fields.count >= 2, let length = UInt64(fields[1]) else { return false }
+            for field in fields.dropFirst(2) {
+                let parts = field.split(separator: ":")
+                guard parts.count == 2, let log = LogID(String(parts[0])),
+                    let next = UInt64(parts[1])
+                else { return false }
+                positions[log] = next
+            }
+            self.length = length
+        default: return false
+        }
+        return true
+    }
+}

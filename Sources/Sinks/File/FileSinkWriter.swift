@@ -1,0 +1,291 @@
+import EventLog
+import FileIO
+import Logging
+import Records
+
+/// The files of a file sink. Every call blocks.
+///
+/// A crash story, and why no record is in the files twice or in part:
+///
+/// 1. Lines are appended to the `.part` file and synced.
+/// 2. A line of the journal then says how long the file is and which offset of each log comes next;
+///    it is synced, too. Only now is the batch acknowledged.
+/// 3. Killed before 2: the next `open` cuts the file back to the journal's length, and the pump
+///    sends the records again. Killed after 2 but before the pump has stored its checkpoint: the
+///    pump sends them again, and they are dropped, being below the journal's offsets.
+/// 4. A failed write or sync is never repeated on what is there: everything is closed, and opened as
+///    after a crash, which writes the journal into a new file before anything else is believed.
+///
+/// Owner: one thread.
+final class FileSinkWriter {
+    private let configuration: FileSinkConfiguration
+    private let fileSystem: any FileSystem
+    private let time: any TimeSource
+    private let logger: Logger
+
+    /// Open files.
+    private struct Active {
+        var journal: any File
+        var journalLength: UInt64
+        /// When it is written anew.
+        var journalLengthMax: UInt64
+        /// Nil while no file has been begun.
+        var data: (any File)?
+    }
+
+    private var lock: (any File)?
+    private var active: Active?
+    private var state = FileSinkJournal()
+    /// What came of batches whose callers have not asked yet, by ticket.
+    var results: [UInt64: DeliveryResult] = [:]
+
+    init(
+        _ configuration: FileSinkConfiguration,
+        fileSystem: any FileSystem,
+        time: any TimeSource,
+        logger: Logger
+    ) {
+        self.configuration = configuration
+        self.fileSystem = fileSystem
+        self.time = time
+        self.logger = logger
+    }
+
+    private var directory: String { configuration.path }
+    private var journalPath: String { directory + "/sluice-journal" }
+    private func partPath(_ name: String) -> String { "\(directory)/\(name).part" }
+
+    // MARK: Opening
+
+    /// Locks the directory and brings it into the state of the journal.
+    func open() throws(SinkError) {
+        guard active == nil else { return }
+        try io { () throws(FileIOError) in
+            try fileSystem.createDirectory(directory)
+            try fileSystem.syncDirectory(parentDirectory(of: directory))
+        }
+        try takeLock()
+        try io { () throws(FileIOError) in try recover() }
+        guard active != nil else {
+            throw SinkError(
+                code: "damaged",
+                message: "the first line of \"\(journalPath)\" is damaged; what is in the files "
+                    + "is not known. Move the directory away to begin anew"
+            )
+        }
+    }
+
+    private func takeLock() throws(SinkError) {
+        guard lock == nil else { return }
+        let file = try io { () throws(FileIOError) in
+            let file = try fileSystem.open(directory + "/sluice-lock", .openOrCreate)
+            return try file.tryLock() ? file : nil
+        }
+        guard let file else {
+            throw SinkError(code: "locked", message: "\"\(directory)\" is in use by another pump")
+        }
+        lock = file
+    }
+
+    private func recover() throws(FileIOError) {
+        var state = FileSinkJournal()
+        if try fileSystem.exists(journalPath) {
+            guard let found = FileSinkJournal(try fileSystem.readFile(journalPath)) else { return }
+            state = found
+        }
+        let part = partPath(state.fileName)
+        var data: (any File)?
+        if try fileSystem.exists(part) {
+            let file = try fileSystem.open(part, .readWrite)
+            let size = try file.size()
+            if size < state.length {
+                logger.error(
+                    "file_sink_file_too_short",
+                    metadata: ["file": "\(part)", "bytes": "\(size)", "was": "\(state.length)"]
+                )
+                try putAside(part)
+                state.length = 0
+            } else {
+                if size > state.length { try file.truncate(to: state.length) }
+                try file.sync()
+                data = file
+            }
+        }
+        try putAsideStrangers(besides: state.fileName + ".part")
+        try writeJournal(state, data)
+    }
+
+    /// Parts that the journal does not know hold nothing that was acknowledged.
+    private func putAsideStrangers(besides known: String) throws(FileIOError) {
+        for name in try fileSystem.list(directory) where name.hasSuffix(".part") && name != known {
+            try putAside(directory + "/" + name)
+        }
+    }
+
+    private func putAside(_ path: String) throws(FileIOError) {
+        if try fileSystem.status(path)?.size ?? 0 > 0 {
+            try fileSystem.rename(path, to: path + ".orphan", replacing: true)
+        } else {
+            try fileSystem.removeFile(path)
+        }
+    }
+
+    /// Writes the journal anew, and opens it.
+    private func writeJournal(
+        _ new: FileSinkJournal,
+        _ data: (any File)?
+    ) throws(FileIOError) {
+        let bytes = new.snapshot
+        active = nil
+        try fileSystem.replaceFile(journalPath, with: bytes)
+        let journal = try fileSystem.open(journalPath, .readWrite)
+        state = new
+        let length = UInt64(bytes.count)
+        active = Active(
+            journal: journal,
+            journalLength: length,
+            journalLengthMax: 2 * length + configuration.journalBytesMax,
+            data: data
+        )
+    }
+
+    // MARK: Writing
+
+    /// Writes what is new of some batches; all of them share one fate.
+    func write(_ batches: [SinkBatch]) -> DeliveryResult {
+        do throws(SinkError) {
+            try open()
+            try rotateIfDue()
+            var lines = NDJSONLines()
+            var changed: [LogID: UInt64] = [:]
+            for batch in batches { add(batch, &lines, &changed) }
+            guard !changed.isEmpty else { return .accepted }
+            try io { () throws(FileIOError) in
+                let bytes =
+                    configuration.isCompressed && !lines.bytes.isEmpty
+                    ? try GzipMember.compress(lines.bytes) : lines.bytes
+                try commit(bytes, changed)
+            }
+            return .accepted
+        } catch {
+            closeFiles()
+            return .retryAll(error)
+        }
+    }
+
+    private func add(
+        _ batch: SinkBatch,
+        _ lines: inout NDJSONLines,
+        _ changed: inout [LogID: UInt64]
+    ) {
+        for case .records(let records) in batch.items {
+            let done = changed[batch.log] ?? state.positions[batch.log] ?? 0
+            guard records.nextOffset.rawValue > done else { continue }
+            batch.forEachRecord(in: records) { offset, bytes in
+                if offset.rawValue >= done { lines.append(batch.log, offset, bytes) }
+            }
+            changed[batch.log] = records.nextOffset.rawValue
+        }
+    }
+
+    private func commit(_ bytes: [UInt8], _ changed: [LogID: UInt64]) throws(FileIOError) {
+        let data = try beginFile()
+        guard var active else { return }
+        let length = state.length + UInt64(bytes.count)
+        if !bytes.isEmpty {
+            try data.write(bytes, at: state.length)
+            try data.sync()
+        }
+        let line = FileSinkJournal.commit(length, changed)
+        try active.journal.write(line, at: active.journalLength)
+        try active.journal.sync()
+        active.journalLength += UInt64(line.count)
+        self.active = active
+        state.length = length
+        state.positions.merge(changed) { $1 }
+        if active.journalLength > active.journalLengthMax { try writeJournal(state, data) }
+    }
+
+    /// The file to write to; a new one when there is none.
+    private func beginFile() throws(FileIOError) -> any File {
+        if let data = active?.data { return data }
+        var next = state
+        next.sequence += 1
+        next.begunAt = time.wallMicroseconds()
+        next.length = 0
+        next.fileName = Self.fileName(
+            next.begunAt,
+            next.sequence,
+            isCompressed: configuration.isCompressed
+        )
+        let data = try fileSystem.open(partPath(next.fileName), .openOrCreate)
+        try data.truncate(to: 0)
+        // Its name becomes durable with the journal's: they are in one directory.
+        try writeJournal(next, data)
+        return data
+    }
+
+    // MARK: Finishing files
+
+    /// Gives the file its final name when it is large or old enough.
+    func rotateIfDue() throws(SinkError) {
+        guard let data = active?.data, state.length > 0 else { return }
+        let age = time.wallMicroseconds() - state.begunAt
+        let (seconds, attoseconds) = configuration.rotateAge.components
+        let ageMax = seconds &* 1_000_000 &+ attoseconds / 1_000_000_000_000
+        let isOtherFormat = configuration.isCompressed != state.fileName.hasSuffix(".gz")
+        guard state.length >= configuration.rotateBytes || age >= ageMax || isOtherFormat else {
+            return
+        }
+        let (part, path) = (partPath(state.fileName), directory + "/" + state.fileName)
+        do throws(FileIOError) {
+            try fileSystem.rename(part, to: path, replacing: false)
+            try fileSystem.syncDirectory(directory)
+        } catch {
+            closeFiles()
+            throw SinkError(error)
+        }
+        data.close()
+        active?.data = nil
+    }
+
+    /// The name of a file: when it was begun, and its number.
+    private static func fileName(
+        _ begunAt: Int64,
+        _ sequence: UInt64,
+        isCompressed: Bool
+    ) -> String {
+        let number = String(sequence)
+        let padding = String(repeating: "0", count: max(0, 8 - number.utf8.count))
+        let suffix = isCompressed ? ".ndjson.gz" : ".ndjson"
+        return "records-\(compactTime(begunAt))-\(padding)\(number)\(suffix)"
+    }
+
+    private func closeFiles() {
+        active?.data?.close()
+        active?.journal.close()
+        active = nil
+    }
+
+    /// Closes everything and unlocks the directory.
+    func close() {
+        closeFiles()
+        lock?.close()
+        lock = nil
+    }
+
+    private func io<T>(_ body: () throws(FileIOError) -> T) throws(SinkError) -> T {
+        do throws(FileIOError) {
+            return try body()
+        } catch {
+            throw SinkError(error)
+        }
+    }
+}
+
+extension SinkError {
+    /// A failed file operation.
+    init(_ error: FileIOError) {
+        self.init(code: "io", message: "\(error)")
+    }
+}
