@@ -5,8 +5,8 @@ import Records
 ///
 /// Whoever may write to a transport could claim another's log or organisation. A log is bound to
 /// the organisations that its first record declares, or, when that declares none, to that of the
-/// first request seen. Before the first record has been seen nothing is known: its log may have come
-/// through another partition first.
+/// first request seen. Before the first record has been seen nothing is known: its log may have
+/// come through another partition first.
 struct LogTrust: Sendable {
     /// What is known. Permitted transitions:
     private enum Binding: Sendable {

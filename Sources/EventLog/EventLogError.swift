@@ -61,15 +61,16 @@ extension EventLogError: CustomStringConvertible {
         case .locked(let log):
             "log \"\(log)\" is locked by another process"
         case .gap(let log, let offsets, let isDeleted):
-            "log \"\(log)\": offsets \(offsets.lowerBound) to \(offsets.upperBound) (exclusive) are "
-                + "missing; hint: "
+            "log \"\(log)\": offsets \(offsets.lowerBound) to \(offsets.upperBound) (exclusive) "
+                + "are missing; hint: "
                 + (isDeleted
-                    ? "retention has deleted them at the source, --accept-gaps records them as expired"
+                    ? "retention has deleted them at the source; --accept-gaps records them as "
+                        + "expired"
                     : "bring the part that holds them first, or record them as expired with "
                         + "--accept-gaps")
         case .differs(let path, let source):
-            "\"\(path)\" and \"\(source)\" are the same segment with different bytes; hint: one of "
-                + "them is damaged, `sluice log verify` says which; remove that one"
+            "\"\(path)\" and \"\(source)\" are the same segment with different bytes; hint: one "
+                + "of them is damaged, `sluice log verify` says which; remove that one"
         case .invalidConsumerName(let name):
             "\"\(name)\" cannot be a consumer's name"
         case .abandoned(let reason), .invalidConfiguration(let reason):

@@ -70,7 +70,10 @@ struct PlainSQLTests {
             let durations = records.compactMap(\.durationUS).sorted()
             for quantile in [0, 0.01, 0.5, 0.9, 0.99, 0.999, 1] {
                 let found = try connection.query(
-                    "SELECT sluice.quantile(sluice.histogram_sum(latency_hist), $1) FROM sluice.usage",
+                    """
+                    SELECT sluice.quantile(sluice.histogram_sum(latency_hist), $1)
+                    FROM sluice.usage
+                    """,
                     [.double(quantile)]
                 ).double(0, 0)
                 let rank = max(1, Int((quantile * Double(durations.count)).rounded(.up)))
@@ -104,7 +107,10 @@ struct PlainSQLTests {
             let halves = [Array(hashes[..<(count / 2)]), Array(hashes[(count / 2)...])]
             let connection = try PostgresConnection(fixture.uri, applicationName: "plain-sql")
             let found = try connection.query(
-                "SELECT sluice.distinct_count(sketch) FROM (VALUES ($1::bytea), ($2::bytea)) v (sketch)",
+                """
+                SELECT sluice.distinct_count(sketch)
+                FROM (VALUES ($1::bytea), ($2::bytea)) v (sketch)
+                """,
                 halves.map { .bytes($0.isEmpty ? [] : DistinctSketch.encode(hashes: $0)) }
             ).double(0, 0)
             let whole = hashes.isEmpty ? [] : DistinctSketch.encode(hashes: hashes)

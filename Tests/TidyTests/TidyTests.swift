@@ -173,7 +173,8 @@ struct TidyTests {
             let size = (attributes[.size] as? Int) ?? 0
             #expect(size <= 200_000, "\(path): \(size) bytes; generate it or make it smaller")
             let mode = (attributes[.posixPermissions] as? Int) ?? 0
-            let mayRun = path.hasPrefix("scripts/") || path == ".ci/run"
+            let isBenchmark = path.hasPrefix("Benchmarks/") && path.hasSuffix(".sh")
+            let mayRun = path.hasPrefix("scripts/") || path == ".ci/run" || isBenchmark
             if mode & 0o111 != 0, !mayRun {
                 Issue.record("\(path): executable outside scripts/")
             }
