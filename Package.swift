@@ -80,6 +80,11 @@ let package = Package(
         // C: the few calls that Swift cannot spell safely, and the system libraries.
         .target(name: "CSluice"),
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(
+            name: "CLibrdkafka",
+            pkgConfig: "rdkafka",
+            providers: [.apt(["librdkafka-dev"])]
+        ),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
         // Foundations without I/O of their own.
@@ -113,6 +118,8 @@ let package = Package(
         ),
         module("Importing", ["Records", "EventLog", "FileIO", crypto]),
         module("Postgres", ["CLibpq", "Threads"]),
+        module("Kafka", ["CLibrdkafka"]),
+        module("KafkaTesting", ["CLibrdkafka", "Kafka"]),
         module("EmbeddedPostgres", ["Postgres", "FileIO", "Threads", logging]),
         module("PostgresTesting", ["Postgres", "EmbeddedPostgres", logging]),
         module(
@@ -183,6 +190,7 @@ let package = Package(
         tests("FileIO", ["FileIOTesting"]),
         tests("EventLog", ["FileIO", "FileIOTesting", "Records", "Threads"]),
         tests("Postgres", ["PostgresTesting"]),
+        tests("Kafka", ["KafkaTesting", "SluiceConfiguration"]),
         tests("Importing", ["Records", "EventLog", "FileIO", "FileIOTesting"]),
         tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
         tests("Aggregator", aggregatorTests),

@@ -7,12 +7,14 @@ struct TidyTests {
     let repository = Repository()
 
     /// Modules that may spell `unsafe`: the seams to C and to the operating system.
-    static let unsafeModules: Set<String> = ["FileIO", "Threads", "Postgres"]
+    static let unsafeModules: Set<String> = [
+        "FileIO", "Threads", "Postgres", "Kafka", "KafkaTesting",
+    ]
 
     /// Modules on the path of every record, which must not touch Foundation.
     static let hotModules: Set<String> = [
         "Records", "Rollups", "FileIO", "Threads", "EventLog", "Gateway", "Telemetry", "Postgres",
-        "Aggregator", "Sinks", "Pump",
+        "Aggregator", "Sinks", "Pump", "Kafka",
     ]
 
     /// What each module may import of ours: the arrows of `ARCHITECTURE.md`.
@@ -28,6 +30,8 @@ struct TidyTests {
         "Importing": ["Records", "EventLog", "FileIO"],
         "LoadGeneration": ["Records", "EventLog", "FileIO"],
         "Postgres": ["CLibpq", "Threads"],
+        "Kafka": ["CLibrdkafka"],
+        "KafkaTesting": ["CLibrdkafka", "Kafka"],
         "EmbeddedPostgres": ["Postgres", "FileIO", "Threads"],
         "PostgresTesting": ["Postgres", "EmbeddedPostgres"],
         "Aggregator": [
@@ -121,7 +125,9 @@ struct TidyTests {
 
     @Test("modules import only what is below them")
     func importArrows() throws {
-        let ours = Set(Self.arrows.keys).union(["Sluice", "CSluice", "CLibpq", "CZlib"])
+        let ours = Set(Self.arrows.keys).union([
+            "Sluice", "CSluice", "CLibpq", "CLibrdkafka", "CZlib",
+        ])
         for file in try repository.files(["swift"]) {
             guard let module = file.module, module != "Sluice" else { continue }
             let allowed = try #require(

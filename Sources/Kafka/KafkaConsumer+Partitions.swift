@@ -1,0 +1,143 @@
+internal import CLibrdkafka
+
+extension KafkaConsumer {
+    /// Whether the group gives and takes single partitions, or everything at each rebalance.
+    package var isCooperative: Bool {
+        guard let client = try? open("rd_kafka_rebalance_protocol") else { return false }
+        return unsafe client.with { client in
+            guard let name = unsafe rd_kafka_rebalance_protocol(client) else { return false }
+            return unsafe String(cString: name) == "COOPERATIVE"
+        }
+    }
+
+    /// Answers `.assigned`: each partition begins at an offset, or at `KafkaOffset.beginning`.
+    package func assign(_ offsets: [KafkaPartition: Int64]) throws(KafkaError) {
+        let list = PartitionList(offsets)
+        if isCooperative {
+            let client = try open("rd_kafka_incremental_assign")
+            let error = unsafe client.with { client in
+                unsafe list.with { unsafe rd_kafka_incremental_assign(client, $0) }
+            }
+            try unsafe client.check(error, "rd_kafka_incremental_assign")
+        } else {
+            let client = try open("rd_kafka_assign")
+            let code = unsafe client.with { client in
+                unsafe list.with { unsafe rd_kafka_assign(client, $0) }
+            }
+            try client.check(code, "rd_kafka_assign")
+        }
+    }
+
+    /// Answers `.revoked` and `.lost`; in a group that is not cooperative everything is given up.
+    package func unassign(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        if isCooperative {
+            let list = PartitionList(partitions)
+            let client = try open("rd_kafka_incremental_unassign")
+            let error = unsafe client.with { client in
+                unsafe list.with { unsafe rd_kafka_incremental_unassign(client, $0) }
+            }
+            try unsafe client.check(error, "rd_kafka_incremental_unassign")
+        } else {
+            let client = try open("rd_kafka_assign")
+            try client.check(
+                unsafe client.with { unsafe rd_kafka_assign($0, nil) },
+                "rd_kafka_assign"
+            )
+        }
+    }
+
+    /// The partitions that this member has.
+    package var assignment: [KafkaPartition] {
+        guard let client = try? open("rd_kafka_assignment") else { return [] }
+        return unsafe client.with { client in
+            var list: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>?
+            unsafe _ = rd_kafka_assignment(client, &list)
+            guard let list = unsafe list else { return [] }
+            return unsafe PartitionList(owning: list).partitions()
+        }
+    }
+
+    /// Goes on elsewhere in assigned partitions; messages fetched before are dropped.
+    package func seek(
+        _ offsets: [KafkaPartition: Int64],
+        timeout: Duration
+    ) throws(KafkaError) {
+        let client = try open("rd_kafka_seek_partitions")
+        let list = PartitionList(offsets)
+        let error = unsafe client.with { client in
+            unsafe list.with {
+                unsafe rd_kafka_seek_partitions(client, $0, timeout.wholeMilliseconds)
+            }
+        }
+        try unsafe client.check(error, "rd_kafka_seek_partitions")
+        if let error = list.firstError("rd_kafka_seek_partitions") { throw error }
+    }
+
+    /// Fetches nothing more from partitions; what was fetched is dropped, and comes again.
+    package func pause(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        let client = try open("rd_kafka_pause_partitions")
+        let list = PartitionList(partitions)
+        let code = unsafe client.with { client in
+            unsafe list.with { unsafe rd_kafka_pause_partitions(client, $0) }
+        }
+        try client.check(code, "rd_kafka_pause_partitions")
+        if let error = list.firstError("rd_kafka_pause_partitions") { throw error }
+    }
+
+    /// Fetches from partitions again.
+    package func resume(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        let client = try open("rd_kafka_resume_partitions")
+        let list = PartitionList(partitions)
+        let code = unsafe client.with { client in
+            unsafe list.with { unsafe rd_kafka_resume_partitions(client, $0) }
+        }
+        try client.check(code, "rd_kafka_resume_partitions")
+        if let error = list.firstError("rd_kafka_resume_partitions") { throw error }
+    }
+
+    /// Commits offsets to the group without waiting; a failure comes as `.error`.
+    package func commit(_ offsets: [KafkaPartition: Int64]) throws(KafkaError) {
+        let client = try open("rd_kafka_commit")
+        let list = PartitionList(offsets)
+        let code = unsafe client.with { client in
+            unsafe list.with { unsafe rd_kafka_commit(client, $0, 1) }
+        }
+        try client.check(code, "rd_kafka_commit")
+    }
+
+    /// Asks a partition's leader where the partition begins and ends.
+    package func watermarks(
+        _ partition: KafkaPartition,
+        timeout: Duration
+    ) throws(KafkaError) -> KafkaWatermarks {
+        try open("rd_kafka_query_watermark_offsets").watermarks(partition, timeout: timeout)
+    }
+
+    /// Where a partition begins and ends, as the last answers to fetches said; nil when none came.
+    ///
+    /// The low one is refreshed only with statistics on, and is else what was last asked for.
+    package func cachedWatermarks(_ partition: KafkaPartition) -> KafkaWatermarks? {
+        guard let client = try? open("rd_kafka_get_watermark_offsets") else { return nil }
+        var low = KafkaOffset.none
+        var high = KafkaOffset.none
+        let code = unsafe client.with { client in
+            unsafe rd_kafka_get_watermark_offsets(
+                client,
+                partition.topic,
+                partition.partition,
+                &low,
+                &high
+            )
+        }
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR, high >= 0 else { return nil }
+        return KafkaWatermarks(low: max(0, low), high: high)
+    }
+
+    /// The cluster's id; nil when no broker could be asked in time.
+    package func clusterID(timeout: Duration) throws(KafkaError) -> String? {
+        try open("rd_kafka_clusterid").clusterID(timeout: timeout)
+    }
+
+    /// What made this consumer useless, if anything did: close it and make another.
+    package var fatalError: KafkaError? { (try? open("rd_kafka_fatal_error"))?.fatalError }
+}

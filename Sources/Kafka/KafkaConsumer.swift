@@ -1,0 +1,197 @@
+internal import CLibrdkafka
+
+/// A member of a consumer group; owned by one thread, and left behind when it goes.
+///
+/// Everything arrives through `poll`, in order, rebalances included, which the owner answers
+/// itself. A member that does not poll for `max.poll.interval.ms` loses its partitions.
+package final class KafkaConsumer {
+    private var client: KafkaClient?
+
+    /// Ends a wait in `poll` from any thread.
+    package let waker: KafkaWaker
+
+    /// Makes a member that has not joined yet; brokers are connected to in the background.
+    ///
+    /// - Parameters:
+    ///   - configuration: How the brokers are reached.
+    ///   - group: The group's id.
+    ///   - instanceID: A name that outlives restarts (static membership); nil for none.
+    ///   - assignor: How the group shares partitions out; the same for all members.
+    package init(
+        _ configuration: KafkaConfiguration,
+        group: String,
+        instanceID: String? = nil,
+        assignor: KafkaAssignor = .cooperativeSticky
+    ) throws(KafkaError) {
+        var fixed = KafkaConfiguration.consumerFixed
+        fixed["group.id"] = group
+        fixed["group.instance.id"] = instanceID
+        fixed["partition.assignment.strategy"] = assignor.rawValue
+        // Offsets are committed only as `commit` says.
+        fixed["enable.auto.offset.store"] = "false"
+        let client = try KafkaClient(.consumer, configuration, fixed: fixed)
+        self.client = client
+        waker = client.waker
+    }
+
+    /// Joins the group for these topics; partitions come as `.assigned`.
+    package func subscribe(_ topics: [String]) throws(KafkaError) {
+        let client = try open("rd_kafka_subscribe")
+        let list = PartitionList(topics.map { KafkaPartition($0, -1) })
+        let code = unsafe client.with { client in
+            unsafe list.with { unsafe rd_kafka_subscribe(client, $0) }
+        }
+        try client.check(code, "rd_kafka_subscribe")
+    }
+
+    /// Waits for messages and events, and hands over those that are there.
+    ///
+    /// - Parameters:
+    ///   - timeout: The longest wait for the first one; zero does not wait.
+    ///   - countMax: Most events, messages included.
+    ///   - body: Gets each one; may call the consumer, but not `poll` or `close`.
+    /// - Returns: The number of events handed over.
+    @discardableResult
+    package func poll(
+        timeout: Duration,
+        countMax: Int,
+        _ body: (borrowing KafkaEvent) -> Void
+    ) -> Int {
+        guard let client else { return 0 }
+        var count = 0
+        var milliseconds = timeout.wholeMilliseconds
+        while count < countMax, let event = unsafe client.poll(milliseconds) {
+            milliseconds = 0
+            unsafe Self.handOver(event, client, body)
+            unsafe rd_kafka_event_destroy(event)
+            count += 1
+        }
+        return count
+    }
+
+    /// Leaves the group and ends the consumer and its threads.
+    ///
+    /// Partitions are given back without further events. A static member stays a member until its
+    /// session ends.
+    ///
+    /// - Parameter timeout: After which the group is left to find out by itself.
+    package func close(timeout: Duration = .seconds(10)) {
+        guard let client else { return }
+        self.client = nil
+        let queue = unsafe client.with { client -> OpaquePointer? in
+            guard let queue = unsafe rd_kafka_queue_get_consumer(client) else { return nil }
+            let error = unsafe rd_kafka_consumer_close_queue(client, queue)
+            if let error = unsafe error { unsafe rd_kafka_error_destroy(error) }
+            return unsafe queue
+        }
+        guard let queue = unsafe queue else { return }
+        defer { unsafe rd_kafka_queue_destroy(queue) }
+        let clock = ContinuousClock()
+        let deadline = clock.now.advanced(by: timeout)
+        while unsafe client.with({ unsafe rd_kafka_consumer_closed($0) }) == 0 {
+            let left = clock.now.duration(to: deadline)
+            guard left > .zero else { return }
+            guard let event = unsafe client.poll(min(left, .seconds(1)).wholeMilliseconds) else {
+                continue
+            }
+            if unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {
+                unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) }
+            }
+            unsafe rd_kafka_event_destroy(event)
+        }
+    }
+
+    /// The client, unless closed.
+    func open(_ call: String) throws(KafkaError) -> KafkaClient {
+        guard let client else { throw .closed(call) }
+        return client
+    }
+
+    /// Hands one event over.
+    @inline(always)
+    private static func handOver(
+        _ event: OpaquePointer,
+        _ client: KafkaClient,
+        _ body: (borrowing KafkaEvent) -> Void
+    ) {
+        guard unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_FETCH else {
+            return unsafe handOverOther(event, client, body)
+        }
+        guard let message = unsafe rd_kafka_event_message_next(event) else { return }
+        guard unsafe message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+            let partition = unsafe KafkaPartition(
+                String(cString: rd_kafka_topic_name(message.pointee.rkt)),
+                message.pointee.partition
+            )
+            let error = unsafe client.describe(message.pointee.err, "rd_kafka_queue_poll")
+            return body(.error(error, partition))
+        }
+        unsafe body(.message(KafkaMessage(UnsafeMutablePointer(mutating: message))))
+    }
+
+    /// Hands over what is not a message.
+    private static func handOverOther(
+        _ event: OpaquePointer,
+        _ client: KafkaClient,
+        _ body: (borrowing KafkaEvent) -> Void
+    ) {
+        switch unsafe rd_kafka_event_type(event) {
+        case RD_KAFKA_EVENT_REBALANCE:
+            unsafe handOverRebalance(event, client, body)
+        case RD_KAFKA_EVENT_OFFSET_COMMIT:
+            let code = unsafe rd_kafka_event_error(event)
+            // `_NO_OFFSET`: there was nothing to commit.
+            guard code != RD_KAFKA_RESP_ERR_NO_ERROR, code != RD_KAFKA_RESP_ERR__NO_OFFSET else {
+                return
+            }
+            body(.error(client.describe(code, "rd_kafka_commit"), nil))
+        case RD_KAFKA_EVENT_ERROR:
+            let error = unsafe client.error(of: event)
+            var partition: KafkaPartition?
+            var offset = KafkaOffset.none
+            if let element = unsafe rd_kafka_event_topic_partition(event) {
+                unsafe partition = KafkaPartition(
+                    String(cString: element.pointee.topic),
+                    element.pointee.partition
+                )
+                unsafe offset = element.pointee.offset
+                unsafe rd_kafka_topic_partition_destroy(element)
+            }
+            if error.code == RD_KAFKA_RESP_ERR__PARTITION_EOF.rawValue, let partition {
+                body(.endOfPartition(partition, offset: offset))
+            } else {
+                body(.error(error, partition))
+            }
+        default:
+            switch unsafe client.clientEvent(event) {
+            case .error(let error): body(.error(error, nil))
+            case .statistics(let text): body(.statistics(text))
+            case .log(let line): body(.log(line))
+            case nil: break
+            }
+        }
+    }
+
+    /// Hands over a rebalance, or what went wrong with one.
+    private static func handOverRebalance(
+        _ event: OpaquePointer,
+        _ client: KafkaClient,
+        _ body: (borrowing KafkaEvent) -> Void
+    ) {
+        var partitions: [KafkaPartition] = []
+        if let list = unsafe rd_kafka_event_topic_partition_list(event) {
+            partitions = unsafe PartitionList.partitions(of: list)
+        }
+        let code = unsafe rd_kafka_event_error(event)
+        switch code {
+        case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS: body(.assigned(partitions))
+        case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
+            let isLost = unsafe client.with { unsafe rd_kafka_assignment_lost($0) } != 0
+            if isLost { body(.lost(partitions)) } else { body(.revoked(partitions)) }
+        default:
+            // librdkafka waits for an answer to this one too.
+            unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) }
+            body(.error(client.describe(code, "rebalance"), nil))
+        }
+    }
+}
