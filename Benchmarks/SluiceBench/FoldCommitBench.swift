@@ -115,6 +115,9 @@ struct FoldCommitBench {
                 """
                 SELECT NOT EXISTS (SELECT FROM sluice_g1.api_delta)
                     AND NOT EXISTS (SELECT FROM sluice_g1.consumer_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.upstream_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.client_geo_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.client_agent_delta)
                 """
             )
             let connection = try PostgresConnection(uri, applicationName: "bench")

@@ -1,12 +1,14 @@
 package import Postgres
+import Rollups
 
 /// How current the rollups are, and which generation of them is active; read with each question.
 package struct Freshness: Equatable, Sendable {
     /// The active generation.
     package var generation: Int64
 
-    /// Since when the rollup asked for is complete, microseconds since the Unix epoch.
-    package var completeSince: Int64?
+    /// Since when rollups are complete, by name, microseconds since the Unix epoch; one that is
+    /// not here is complete from the beginning.
+    package var completeSince: [String: Int64]
 
     /// Up to when all open logs are known to be counted; nil if no log was ever seen.
     package var completeTo: Int64?
@@ -14,23 +16,24 @@ package struct Freshness: Equatable, Sendable {
     /// Whether any rollup has merged keys into `__other__`.
     package var hasOther: Bool
 
-    /// Reads the state of `rollup` within the current transaction.
+    /// Reads the state within the current transaction.
     ///
     /// A log is open until its end marker, until an operator retires it, or until 24 hours of
     /// silence. With no open log, nothing is outstanding: complete up to now.
-    package init(rollup: String?, _ connection: PostgresConnection) throws(QueryFailure) {
+    package init(_ connection: PostgresConnection) throws(QueryFailure) {
         let result: PostgresResult
         do throws(PostgresError) {
             result = try connection.query(
                 """
                 SELECT
                   (SELECT id FROM sluice.generation WHERE state = 'active'),
-                  (SELECT complete_since FROM sluice.rollup WHERE name = $1::text),
+                  (SELECT string_agg(
+                      name || '=' || (extract(epoch FROM complete_since) * 1000000)::bigint, ',')
+                    FROM sluice.rollup WHERE isfinite(complete_since)),
                   CASE WHEN count(*) = 0 THEN NULL
                     ELSE coalesce(min(known) FILTER (WHERE is_open), now()) END,
                   EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
-                    AND name IN ('api', 'version', 'route', 'method', 'outcome', 'region',
-                      'application', 'key', 'plan', 'status_class', 'org'))
+                    AND name IN (\(Self.names)))
                 FROM (
                   SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known,
                     ended_at IS NULL AND end_offset IS NULL AND retired_at IS NULL
@@ -38,8 +41,7 @@ package struct Freshness: Equatable, Sendable {
                       AS is_open
                   FROM sluice.log
                 ) l
-                """,
-                [rollup.map { .text($0) } ?? .null]
+                """
             )
         } catch { throw .database(error) }
         guard result.rowCount == 1, let generation = result.int(0, 0) else {
@@ -48,10 +50,20 @@ package struct Freshness: Equatable, Sendable {
             )
         }
         self.generation = generation
-        completeSince = result.timestamp(0, 1)
+        completeSince = [:]
+        for part in (result.text(0, 1) ?? "").split(separator: ",") {
+            let halves = part.split(separator: "=")
+            if halves.count == 2, let since = Int64(halves[1]) {
+                completeSince[String(halves[0])] = since
+            }
+        }
         completeTo = result.timestamp(0, 2)
         hasOther = result.bool(0, 3) ?? true
     }
 
     private static let other = "__other__"
+
+    /// The dimensions that have ids, as a list for SQL.
+    private static let names = Dimension.allCases.filter { !$0.isInteger }
+        .map { "'\($0.name)'" }.joined(separator: ", ")
 }

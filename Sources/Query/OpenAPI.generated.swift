@@ -304,7 +304,7 @@ components:
           description: Up to when every record of every open log is counted; null before the first log.
           oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }]
         complete_since:
-          description: Since when the rollup holds everything; null if that is not known.
+          description: Since when the rollup holds everything; null is from the beginning.
           oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }]
         other_requests:
           type: integer

@@ -39,20 +39,25 @@ package struct Planner: Sendable {
     /// Rollups from the smallest to the largest.
     package var rollups: [RollupDefinition]
 
+    /// Since when rollups are complete, by name, microseconds since the Unix epoch; one that is
+    /// not here is complete from the beginning.
+    package var completeSince: [String: Int64] = [:]
+
     /// Most buckets that `auto` gives; the contract's number.
     static let automaticBucketsMax = 300
 
     /// A planner over `rollups`, smallest first.
-    package init(rollups: [RollupDefinition] = RollupDefinition.builtIn) {
+    package init(rollups: [RollupDefinition] = RollupDefinition.smallestFirst) {
         self.rollups = rollups
     }
 
     /// The plan for `request`, to which the caller has added the filters that the token forces.
     package func plan(_ request: UsageRequest) throws(Problem) -> Plan {
-        let rollup = try rollup(for: request)
-        let finest = rollup.finestTier.microseconds
-        let from = CivilTime.floor(request.from, to: finest)
-        let to = CivilTime.ceiling(request.to, to: finest)
+        let candidates = try candidates(for: request)
+        // The finest tier of all decides about rounding: whoever lacks it must not round further.
+        let finest = candidates.map(\.finestTier).min() ?? .minute
+        let from = CivilTime.floor(request.from, to: finest.microseconds)
+        let to = CivilTime.ceiling(request.to, to: finest.microseconds)
         let seconds = (from: from / 1_000_000, to: to / 1_000_000)
         guard let zone = Zone(request.zoneName, from: seconds.from, to: seconds.to) else {
             throw .invalid("tz", "\"\(request.zoneName)\" is not an IANA time zone")
@@ -72,8 +77,15 @@ package struct Planner: Sendable {
             }
             (granularity, buckets) = (wanted, made)
         } else {
-            (granularity, buckets) = Self.automatic(rollup, seconds.from, seconds.to, zone)
+            (granularity, buckets) = Self.automatic(finest, seconds.from, seconds.to, zone)
         }
+        let rollup =
+            candidates.first { rollup in
+                rollup.finestTier == finest
+                    || rollup.finestTier.microseconds <= granularity.finestSecondsNeeded * 1_000_000
+                        && from % rollup.finestTier.microseconds == 0
+                        && to % rollup.finestTier.microseconds == 0
+            } ?? candidates[0]
         return Plan(
             rollup: rollup,
             from: from,
@@ -85,27 +97,38 @@ package struct Planner: Sendable {
         )
     }
 
-    /// The smallest rollup that has the dimensions, the measures and a tier fine enough.
-    private func rollup(for request: UsageRequest) throws(Problem) -> RollupDefinition {
+    /// The rollups that have the dimensions, the measures, a tier fine enough and every record of
+    /// the range, smallest first; if none has every record, the one that is complete for longest.
+    private func candidates(for request: UsageRequest) throws(Problem) -> [RollupDefinition] {
         var needed = request.groupBy
         for filter in request.filters where !needed.contains(filter.dimension) {
             needed.append(filter.dimension)
         }
-        let fitting = rollups.filter { rollup in
+        let covering = rollups.filter { rollup in
             needed.allSatisfy(rollup.covers)
                 && (!request.metrics.contains(.uniqueKeys) || rollup.canCountKeys)
         }
-        guard let first = fitting.first else { throw Self.refusal(needed, request.metrics) }
-        guard let granularity = request.granularity else { return first }
-        let tierMax = granularity.finestSecondsNeeded * 1_000_000
-        if let found = fitting.first(where: { $0.finestTier.microseconds <= tierMax }) {
-            return found
+        guard let first = covering.first else { throw Self.refusal(needed, request.metrics) }
+        let tierMax = request.granularity.map { $0.finestSecondsNeeded * 1_000_000 } ?? .max
+        let fine = covering.filter { $0.finestTier.microseconds <= tierMax }
+        let whole = fine.filter { rollup in
+            completeSince[rollup.name].map { $0 <= request.from } ?? true
         }
-        throw Problem(
+        if !whole.isEmpty { return whole }
+        let longest = fine.min { left, right in
+            (completeSince[left.name] ?? .min) < (completeSince[right.name] ?? .min)
+        }
+        guard let longest else { throw Self.tooCoarse(first, needed) }
+        return [longest]
+    }
+
+    /// Says that only coarser tiers are kept.
+    private static func tooCoarse(_ rollup: RollupDefinition, _ needed: [Dimension]) -> Problem {
+        Problem(
             .notCovered,
-            "rollup \(first.name) has no tier finer than \(first.finestTier.rawValue); ask for "
-                + "granularity \(first.finestTier.rawValue) or coarser, or define a rollup with "
-                + "tier 1m and dimensions \(Self.list(needed))",
+            "rollup \(rollup.name) has no tier finer than \(rollup.finestTier.rawValue); ask for "
+                + "granularity \(rollup.finestTier.rawValue) or coarser, or define a rollup with "
+                + "tier 1m and dimensions \(list(needed))",
             parameter: "granularity"
         )
     }
@@ -127,15 +150,15 @@ package struct Planner: Sendable {
         "[" + dimensions.map(\.name).joined(separator: ", ") + "]"
     }
 
-    /// The finest granularity with at most 300 buckets that the rollup's tiers cover.
+    /// The finest granularity with at most 300 buckets that a tier covers.
     private static func automatic(
-        _ rollup: RollupDefinition,
+        _ finest: Tier,
         _ from: Int64,
         _ to: Int64,
         _ zone: Zone
     ) -> (Granularity, TimeBuckets) {
         for granularity in Granularity.allCases
-        where granularity.finestSecondsNeeded * 1_000_000 >= rollup.finestTier.microseconds {
+        where granularity.finestSecondsNeeded * 1_000_000 >= finest.microseconds {
             if let buckets = TimeBuckets(
                 granularity,
                 from: from,

@@ -76,14 +76,8 @@ private struct MetaState: Sendable {
     var completeSince: [String: Int64] = [:]
 
     init(_ connection: PostgresConnection) throws(QueryFailure) {
-        completeTo = try Freshness(rollup: nil, connection).completeTo
-        do throws(PostgresError) {
-            let result = try connection.query("SELECT name, complete_since FROM sluice.rollup")
-            for row in 0..<result.rowCount {
-                if let name = result.text(row, 0) {
-                    completeSince[name] = result.timestamp(row, 1)
-                }
-            }
-        } catch { throw .database(error) }
+        let freshness = try Freshness(connection)
+        completeTo = freshness.completeTo
+        completeSince = freshness.completeSince
     }
 }

@@ -20,18 +20,22 @@ package struct UsageEngine: Sendable {
         let forced = try scope.filters
         var planned = request
         planned.filters = forced + request.filters
-        let plan: Plan
-        do throws(Problem) { plan = try planner.plan(planned) } catch { throw .problem(error) }
         do throws(PostgresError) {
             try connection.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
         } catch { throw .database(error) }
         // Nothing is written, and a statement stopped early has ended the transaction anyway.
         defer { connection.rollback() }
+        let freshness = try Freshness(connection)
+        var planner = planner
+        planner.completeSince = freshness.completeSince
+        let plan: Plan
+        do throws(Problem) { plan = try planner.plan(planned) } catch { throw .problem(error) }
         return try read(
             request,
             forcedCount: forced.count,
             filters: planned.filters,
             plan,
+            freshness,
             connection
         )
     }
@@ -41,9 +45,9 @@ package struct UsageEngine: Sendable {
         forcedCount: Int,
         filters: [Filter],
         _ plan: Plan,
+        _ freshness: Freshness,
         _ connection: PostgresConnection
     ) throws(QueryFailure) -> UsageAnswer {
-        let freshness = try Freshness(rollup: plan.rollup.name, connection)
         var resolved: [ResolvedFilter] = []
         for (index, filter) in filters.enumerated() {
             resolved.append(
@@ -65,7 +69,7 @@ package struct UsageEngine: Sendable {
             request: request,
             plan: plan,
             completeTo: freshness.completeTo,
-            completeSince: freshness.completeSince,
+            completeSince: freshness.completeSince[plan.rollup.name],
             rows: [],
             isTruncated: false,
             otherRequests: 0

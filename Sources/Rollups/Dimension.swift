@@ -118,6 +118,34 @@ package struct RollupDefinition: Hashable, Sendable {
         countsKeys: false
     )
 
-    /// The rollups that every installation has.
-    package static let builtIn = [api, consumer]
+    /// Which upstream answered how.
+    package static let upstream = RollupDefinition(
+        name: "upstream",
+        dimensions: [.org, .api, .upstream, .outcome],
+        tiers: [.minute, .quarterHour, .day],
+        countsKeys: true
+    )
+
+    /// From where clients call.
+    package static let clientGeo = RollupDefinition(
+        name: "client_geo",
+        dimensions: [.org, .api, .country, .platform],
+        tiers: [.quarterHour, .day],
+        countsKeys: true
+    )
+
+    /// What clients call with.
+    package static let clientAgent = RollupDefinition(
+        name: "client_agent",
+        dimensions: [.org, .api, .userAgent],
+        tiers: [.quarterHour, .day],
+        countsKeys: true
+    )
+
+    /// The rollups that every installation has, in the order in which folds write them.
+    package static let builtIn = [api, consumer, upstream, clientGeo, clientAgent]
+
+    /// The built-in rollups from the smallest to the largest, as planners try them; chosen by
+    /// what their dimensions can hold, so that equal questions get equal plans everywhere.
+    package static let smallestFirst = [clientAgent, upstream, clientGeo, api, consumer]
 }

@@ -11,7 +11,7 @@ from typing import Any
 from harness import sketches
 from harness.checks import check, equal, settles
 from harness.context import Context
-from harness.database import API_DIMENSIONS, CONSUMER_DIMENSIONS, ROLLUPS, TIER_SECONDS, Cluster
+from harness.database import API_DIMENSIONS, ROLLUPS, TIER_SECONDS, Cluster
 from harness.deployment import Roles, make_roles
 from harness.registry import test
 
@@ -19,6 +19,7 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 FIELDS = {
     "org": "org", "api": "api", "version": "api_version", "route": "route", "method": "method",
     "outcome": "outcome", "region": "region", "application": "application", "key": "key_id", "plan": "plan",
+    "country": "country", "platform": "platform", "user_agent": "user_agent_family", "upstream": "upstream_address",
 }
 
 
@@ -95,8 +96,8 @@ def exact_rows(context: Context) -> None:
     records = context.requests_logged(roles.data)
     equal(len(records), total, "records in the logs")
     tables = roles.database.check_tiers()
-    equal(tables["api_1m"], fold(records, API_DIMENSIONS, "1m"), "rows of api_1m")
-    equal(tables["consumer_15m"], fold(records, CONSUMER_DIMENSIONS, "15m"), "rows of consumer_15m")
+    for rollup, (dimensions, tiers) in ROLLUPS.items():
+        equal(tables[f"{rollup}_{tiers[0]}"], fold(records, dimensions, tiers[0]), f"rows of {rollup}_{tiers[0]}")
     roles.database.check_rows()
     # A sketch of few values is exact: distinct clients and keys of one API.
     roles.start_serve()

@@ -51,7 +51,10 @@ struct Fixture: Sendable {
                     [.int(Int64(name.prefix(4)) ?? 0), .text(name)]
                 )
             }
-            for table in ["api_1m", "api_15m", "api_1d", "consumer_15m", "consumer_1d"] {
+            let tables = RollupDefinition.builtIn.flatMap { rollup in
+                rollup.tiers.map { "\(rollup.name)_\($0.rawValue)" }
+            }
+            for table in tables {
                 try connection.execute(
                     """
                     CREATE TABLE IF NOT EXISTS sluice_g1.\(table)_rest

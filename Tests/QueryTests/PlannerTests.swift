@@ -27,45 +27,52 @@ struct PlannerTests {
     static let planTable: [(String, String)] = [
         // Ranges round outward to the minute; the finest tier fills ragged ends only.
         (
-            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=1m",
+            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=1m&group_by=route",
             "api 1m: 1m 01-01T00:00–01-01T00:06"
         ),
         (
-            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=total",
+            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=total&group_by=route",
             "api total: 1m 01-01T00:00–01-01T00:06"
         ),
         (
-            "from=2026-01-01&to=2026-01-02&granularity=1h",
+            "from=2026-01-01&to=2026-01-02&granularity=1h&group_by=route",
             "api 1h: 15m 01-01T00:00–01-02T00:00"
         ),
         (
-            "from=2026-01-01&to=2026-01-04&granularity=1d",
+            "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=route",
             "api 1d: 1d 01-01T00:00–01-04T00:00"
         ),
         (
-            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=1d",
+            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=1d&group_by=route",
             "api 1d: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
                 + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, "
                 + "1m 01-04T20:15–01-04T20:20"
         ),
         (
-            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=total&tz=Asia/Kathmandu",
+            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=total"
+                + "&tz=Asia/Kathmandu&group_by=route",
             "api total: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
                 + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, "
                 + "1m 01-04T20:15–01-04T20:20"
         ),
         (
-            "from=2026-01-01&to=2026-01-08&granularity=1d&tz=Europe/Berlin",
+            "from=2026-01-01&to=2026-01-08&granularity=1d&tz=Europe/Berlin&group_by=route",
             "api 1d: 15m 12-31T23:00–01-07T23:00"
         ),
         (
-            "from=2026-01-01&to=2026-01-08&granularity=1h&tz=Asia/Kathmandu",
+            "from=2026-01-01&to=2026-01-08&granularity=1h&tz=Asia/Kathmandu&group_by=route",
             "api 1h: 15m 12-31T18:15–01-07T18:15"
         ),
-        ("from=2026-01-01&to=2026-02-01&granularity=1mo", "api 1mo: 1d 01-01T00:00–02-01T00:00"),
-        ("from=2025-12-29&to=2026-01-12&granularity=1w", "api 1w: 1d 12-29T00:00–01-12T00:00"),
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&granularity=5m",
+            "from=2026-01-01&to=2026-02-01&granularity=1mo&group_by=route",
+            "api 1mo: 1d 01-01T00:00–02-01T00:00"
+        ),
+        (
+            "from=2025-12-29&to=2026-01-12&granularity=1w&group_by=route",
+            "api 1w: 1d 12-29T00:00–01-12T00:00"
+        ),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&granularity=5m&group_by=route",
             "api 5m: 1m 01-01T00:00–01-01T01:00"
         ),
         // Rollup `consumer` has no minutes: ranges round outward to the quarter of an hour.
@@ -81,13 +88,41 @@ struct PlannerTests {
             "from=2026-01-01&to=2026-01-02&group_by=status_class,plan&granularity=total",
             "consumer total: 1d 01-01T00:00–01-02T00:00"
         ),
+        // The smallest rollup: without the route one of the small ones will do.
+        (
+            "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=api",
+            "client_agent 1d: 1d 01-01T00:00–01-04T00:00"
+        ),
+        // Only `upstream` has minutes among them.
+        (
+            "from=2026-01-01T00:07:00Z&to=2026-01-04T00:00:00Z&granularity=total",
+            "upstream total: 1m 01-01T00:07–01-01T00:15, 15m 01-01T00:15–01-02T00:00, "
+                + "1d 01-02T00:00–01-04T00:00"
+        ),
+        (
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z",
+            "upstream 1m: 1m 01-01T00:00–01-01T05:00"
+        ),
+        ("from=2026-01-01&to=2026-01-13", "client_agent 1h: 15m 01-01T00:00–01-13T00:00"),
+        (
+            "from=2026-01-01&to=2026-01-02&granularity=5m&filter=outcome:eq:ok&group_by=upstream",
+            "upstream 5m: 1m 01-01T00:00–01-02T00:00"
+        ),
+        (
+            "from=2026-01-01T00:10:00Z&to=2026-01-01T12:00:00Z&granularity=total&group_by=country",
+            "client_geo total: 15m 01-01T00:00–01-01T12:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-02&granularity=1h&group_by=platform&filter=api:eq:a",
+            "client_geo 1h: 15m 01-01T00:00–01-02T00:00"
+        ),
         // The class of a status follows from the status.
         (
             "from=2026-01-01&to=2026-01-02&group_by=status_class,method&granularity=total",
             "api total: 1d 01-01T00:00–01-02T00:00"
         ),
         (
-            "from=2026-01-01&to=2026-01-02&metrics=unique_keys&granularity=total",
+            "from=2026-01-01&to=2026-01-02&metrics=unique_keys&granularity=total&group_by=route",
             "api total: 1d 01-01T00:00–01-02T00:00"
         ),
         (
@@ -96,22 +131,22 @@ struct PlannerTests {
         ),
         // auto: the finest with at most 300 buckets.
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z",
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z&group_by=route",
             "api 1m: 1m 01-01T00:00–01-01T05:00"
         ),
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:01:00Z",
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:01:00Z&group_by=route",
             "api 5m: 1m 01-01T00:00–01-01T05:01"
         ),
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-02T02:00:00Z",
+            "from=2026-01-01T00:00:00Z&to=2026-01-02T02:00:00Z&group_by=route",
             "api 15m: 15m 01-01T00:00–01-02T02:00"
         ),
-        ("from=2026-01-01&to=2026-01-13", "api 1h: 15m 01-01T00:00–01-13T00:00"),
-        ("from=2026-01-01&to=2026-01-14", "api 1d: 1d 01-01T00:00–01-14T00:00"),
-        ("from=2026-01-01&to=2027-01-01", "api 1w: 1d 01-01T00:00–01-01T00:00"),
-        ("from=2020-01-01&to=2026-01-01", "api 1mo: 1d 01-01T00:00–01-01T00:00"),
-        ("from=1970-01-01&to=2026-01-01", "api total: 1d 01-01T00:00–01-01T00:00"),
+        ("from=2026-01-01&to=2026-01-13&group_by=route", "api 1h: 15m 01-01T00:00–01-13T00:00"),
+        ("from=2026-01-01&to=2026-01-14&group_by=route", "api 1d: 1d 01-01T00:00–01-14T00:00"),
+        ("from=2026-01-01&to=2027-01-01&group_by=route", "api 1w: 1d 01-01T00:00–01-01T00:00"),
+        ("from=2020-01-01&to=2026-01-01&group_by=route", "api 1mo: 1d 01-01T00:00–01-01T00:00"),
+        ("from=1970-01-01&to=2026-01-01&group_by=route", "api total: 1d 01-01T00:00–01-01T00:00"),
         (
             "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&group_by=plan",
             "consumer 15m: 15m 01-01T00:00–01-01T01:00"
@@ -161,12 +196,33 @@ struct PlannerTests {
         }
     }
 
+    @Test("a rollup that is not complete over the range is only taken when there is no other")
+    func incomplete() throws {
+        // 2026-01-02T00:00:00Z and a day later.
+        let since: Int64 = 1_767_312_000_000_000
+        var planner = Planner()
+        planner.completeSince = ["client_agent": since, "upstream": since + 86_400_000_000]
+        func rollup(_ query: String) throws -> String {
+            try planner.plan(UsageRequestTests.parse(query)).rollup.name
+        }
+        func from(_ day: Int) -> String { "from=2026-01-0\(day)&to=2026-01-05&granularity=1h" }
+        #expect(try rollup(from(2)) == "client_agent")
+        #expect(try rollup(from(1)) == "client_geo")
+        #expect(try rollup(from(2) + "&group_by=outcome") == "api")
+        #expect(try rollup(from(3) + "&group_by=outcome") == "upstream")
+        #expect(try rollup(from(1) + "&group_by=upstream") == "upstream")
+        #expect(try rollup(from(1) + "&group_by=user_agent") == "client_agent")
+    }
+
     private static func text(_ seconds: Int64) -> String {
         CivilTime.text(local: seconds, offset: 0, isUTC: true)
     }
 
     static let refusalTable: [(String, [String])] = [
-        ("group_by=country", ["country", "rollups:", "by-country", "dimensions: [country]"]),
+        (
+            "group_by=country,route",
+            ["country", "rollups:", "by-country-route", "dimensions: [country, route]"]
+        ),
         ("group_by=method,application", ["dimensions: [method, application]"]),
         ("group_by=status&filter=key:eq:x", ["dimensions: [status, key]"]),
         ("group_by=user_agent,upstream,platform", ["[user_agent, upstream, platform]"]),

@@ -32,6 +32,12 @@ struct RecordModel {
             record.application = ["shop", "mobile", "批", ""].randomElement(using: &random) ?? ""
             record.keyID = ["k1", "k2", "k3", "k4", ""].randomElement(using: &random) ?? ""
             record.plan = ["gold", ""].randomElement(using: &random) ?? ""
+            record.country = ["DE", "FR", ""].randomElement(using: &random) ?? ""
+            record.platform = ["Linux", "iOS", ""].randomElement(using: &random) ?? ""
+            record.userAgentFamily = ["curl", "Chrome", ""].randomElement(using: &random) ?? ""
+            record.upstreamAddress =
+                ["10.1.0.1:80", "10.1.0.2:80", ""]
+                .randomElement(using: &random) ?? ""
             record.clientIP = "10.0.\(Int.random(in: 0...3, using: &random)).7"
             record.requestBytes = UInt64.random(in: 0...5_000, using: &random)
             record.responseBytes = UInt64.random(in: 0...50_000, using: &random)
@@ -63,7 +69,10 @@ struct RecordModel {
         case .application: text = record.application
         case .key: text = record.keyID
         case .plan: text = record.plan
-        default: text = ""
+        case .country: text = record.country
+        case .platform: text = record.platform
+        case .userAgent: text = record.userAgentFamily
+        case .upstream: text = record.upstreamAddress
         }
         return text.isEmpty ? nil : text
     }

@@ -22,7 +22,7 @@ struct UsageEndToEndTests {
             let api = fixture.api()
             let admin = try await fixture.authorization(.admin)
             var random = SeededRandom(seed: seed &+ 1)
-            for number in 0..<80 {
+            for number in 0..<120 {
                 let query = Self.question(&random)
                 try await Self.compare(
                     query,
@@ -37,11 +37,8 @@ struct UsageEndToEndTests {
 
     /// A random question that some rollup covers.
     static func question(_ random: inout SeededRandom) -> String {
-        let isConsumer = Bool.random(using: &random)
-        let dimensions: [Rollups.Dimension] =
-            isConsumer
-            ? [.org, .api, .version, .route, .application, .key, .plan, .statusClass]
-            : [.org, .api, .version, .route, .method, .status, .outcome, .region, .statusClass]
+        let rollup = RollupDefinition.builtIn.randomElement(using: &random) ?? .api
+        let dimensions = rollup.dimensions + (rollup == .api ? [.statusClass] : [])
         var parts: [String] = []
         let start = Int64.random(in: from - 4_000..<to, using: &random)
         let end = Int64.random(in: start + 1...to + 4_000, using: &random)
@@ -54,7 +51,7 @@ struct UsageEndToEndTests {
         parts.append("tz=\(zone ?? "UTC")")
         let granularities =
             ["15m", "1h", "1d", "1w", "1mo", "total", "auto"]
-            + (isConsumer ? [] : ["1m", "5m"])
+            + (rollup.finestTier == .quarterHour ? [] : ["1m", "5m"])
         parts.append("granularity=\(granularities.randomElement(using: &random) ?? "total")")
         let groups = dimensions.shuffled(using: &random)
             .prefix(Int.random(in: 0...3, using: &random))
@@ -88,7 +85,8 @@ struct UsageEndToEndTests {
         case .statusClass: values = ["2xx", "4xx", "", "nonsense"]
         default:
             values = [
-                "acme", "orders", "öre", "v1", "GET /a", "GET", "ok", "eu", "shop", "k1", "gold",
+                "curl", "DE", "iOS", "10.1.0.2:80", "acme", "orders", "öre", "v1", "GET /a", "GET",
+                "ok", "eu", "shop", "k1", "gold",
                 "",
                 "__unmatched__", "nobody",
             ]

@@ -22,6 +22,9 @@ CONSUMER_DIMENSIONS = ["org", "api", "version", "route", "application", "key", "
 ROLLUPS = {
     "api": (API_DIMENSIONS, ["1m", "15m", "1d"]),
     "consumer": (CONSUMER_DIMENSIONS, ["15m", "1d"]),
+    "upstream": (["org", "api", "upstream", "outcome"], ["1m", "15m", "1d"]),
+    "client_geo": (["org", "api", "country", "platform"], ["15m", "1d"]),
+    "client_agent": (["org", "api", "user_agent"], ["15m", "1d"]),
 }
 COUNTS = [
     "requests", "client_errors", "server_errors", "aborted", "bytes_in", "bytes_out",
@@ -79,7 +82,7 @@ class Database:
     def table_rows(self, rollup: str, table: str) -> list[dict[str, Any]]:
         """The rows of one table, ids replaced by the values that they stand for."""
         dimensions, _ = ROLLUPS[rollup]
-        blobs = ["latency_hist", "upstream_hist", "clients"] + (["keys"] if rollup == "api" else [])
+        blobs = ["latency_hist", "upstream_hist", "clients"] + ([] if "key" in dimensions else ["keys"])
         columns, joins = ["extract(epoch FROM r.bucket)::bigint"], ""
         for name in dimensions:
             if name == "status":
@@ -115,7 +118,7 @@ class Database:
     def pending_deltas(self) -> int:
         """Delta rows that the compactor has not merged yet."""
         return self.integer(
-            "SELECT (SELECT count(*) FROM sluice_g1.api_delta) + (SELECT count(*) FROM sluice_g1.consumer_delta)")
+            "SELECT " + " + ".join(f"(SELECT count(*) FROM sluice_g1.{name}_delta)" for name in ROLLUPS))
 
     def requests(self) -> int:
         """Requests counted in the rollup `api`, merged or not, in one snapshot."""

@@ -54,7 +54,10 @@ struct RollupModel {
         case .application: request.application
         case .key: request.key
         case .plan: request.plan
-        case .country, .userAgent, .platform, .upstream: ""
+        case .country: request.country
+        case .userAgent: request.userAgent
+        case .platform: request.platform
+        case .upstream: request.address
         }
     }
 

@@ -16,6 +16,10 @@ struct SampleRequest: Sendable {
     var key = ""
     var plan = ""
     var client = ""
+    var country = ""
+    var userAgent = ""
+    var platform = ""
+    var address = ""
     var bytesIn: UInt64 = 0
     var bytesOut: UInt64 = 0
     var duration: UInt64?
@@ -29,7 +33,8 @@ struct SampleRequest: Sendable {
         let texts: [(RecordField, String)] = [
             (.org, org), (.api, api), (.apiVersion, version), (.route, route), (.method, method),
             (.region, region), (.application, application), (.keyID, key), (.plan, plan),
-            (.clientIP, client),
+            (.clientIP, client), (.country, country), (.userAgentFamily, userAgent),
+            (.platform, platform), (.upstreamAddress, address),
         ]
         for (field, text) in texts where !text.isEmpty { encoder.put(field, text) }
         if let status { encoder.put(.status, UInt64(status)) }
@@ -60,6 +65,10 @@ struct SampleRequest: Sendable {
         request.key = random.pick(["", "k1", "k2", "k3", "k\(random.below(40))"])
         request.plan = random.pick(["", "gold", "free"])
         request.client = random.pick(["", "192.0.2.\(random.below(200))"])
+        request.country = random.pick(["", "DE", "FR"])
+        request.userAgent = random.pick(["", "curl", "Chrome", "browser \(random.below(30))"])
+        request.platform = random.pick(["", "Linux"])
+        request.address = random.pick(["", "10.0.0.\(random.below(9)):80"])
         request.bytesIn = UInt64(random.below(3)) * UInt64(random.below(100_000))
         request.bytesOut = UInt64(random.below(1_000_000))
         request.duration = random.below(10) == 0 ? nil : UInt64(random.below(5_000_000))

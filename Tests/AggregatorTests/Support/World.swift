@@ -107,10 +107,10 @@ final class World: Sendable {
         for _ in 0..<100 {
             try await aggregator(configuration ?? self.configuration).compactAll()
             let left = try connect().query(
-                """
-                SELECT EXISTS (SELECT FROM sluice_g1.api_delta)
-                    OR EXISTS (SELECT FROM sluice_g1.consumer_delta)
-                """
+                "SELECT "
+                    + RollupDefinition.builtIn
+                    .map { "EXISTS (SELECT FROM sluice_g1.\($0.name)_delta)" }
+                    .joined(separator: " OR ")
             )
             if left.bool(0, 0) == false { return }
         }
@@ -183,8 +183,7 @@ private func allFolded(
 /// Writes random logs and keeps what they ought to fold to.
 struct Scenario {
     var random: SplitMix
-    var api = RollupModel(.api)
-    var consumer = RollupModel(.consumer)
+    var models = RollupDefinition.builtIn.map { RollupModel($0) }
     var requests = 0
     var deadLetters: [String: Int] = [:]
     /// Messages that must go to the dead letters without being accounted for.
@@ -232,8 +231,7 @@ struct Scenario {
     }
 
     mutating func add(_ request: SampleRequest) {
-        api.add(request)
-        consumer.add(request)
+        for index in models.indices { models[index].add(request) }
         requests += 1
     }
 
@@ -261,7 +259,7 @@ struct Scenario {
     /// Compares every table with the model.
     func check(_ world: World, keysMax: Int = .max, _ comment: Comment = "") throws {
         let connection = try world.connect()
-        for model in [api, consumer] {
+        for model in models {
             for tier in model.definition.tiers {
                 let found = try readTable(model.definition, tier, connection)
                 let wrong = differences(found, model.table(tier, keysMax: keysMax))
