@@ -32,6 +32,9 @@ package struct AggregatorConfiguration: Sendable {
     /// Logs of which a transport remembers what is folded; beyond, all are forgotten and asked for
     /// again. Chosen: some tens of megabytes.
     package var logsRememberedMax = 100_000
+    /// Shortest time between two rewinds of a partition because of missing offsets. Chosen: an
+    /// intruder can claim an offset too high, and must not keep a partition busy with the past.
+    package var rewindInterval: Duration = .seconds(3_600)
     /// Messages taken from the consumer at once, before anything else is looked at; chosen.
     package var messagesPerPollMax = 2_000
     /// How far in the future a record may complete before it goes to the dead letters.

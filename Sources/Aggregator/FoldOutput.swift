@@ -144,7 +144,10 @@ package struct FoldOutput: Sendable {
     ///   - latest: Completion after this goes to the dead letters.
     package mutating func fold(_ batch: RetainedBatch, latest: Int64) {
         for (log, slice) in batch.slices {
-            for item in slice.items { fold(item, of: log, wanted: slice.wanted, latest: latest) }
+            for share in slice.shares {
+                let wanted = share.offsets.intersection(slice.wanted)
+                fold(share.item, of: log, wanted: wanted, latest: latest)
+            }
         }
     }
 

@@ -81,6 +81,9 @@ package struct MessageIdentity: Hashable, Sendable {
 
 /// Where reading a partition goes on, as stored in the database.
 struct StoredPosition: Equatable, Sendable {
+    /// The offset that means the first one there is (librdkafka `RD_KAFKA_OFFSET_BEGINNING`).
+    static let beginning: Int64 = -2
+
     /// The offset, in the partition, of the next message.
     var nextOffset: Int64
     /// Which record the message before it carried; nil when it carried none.

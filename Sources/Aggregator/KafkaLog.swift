@@ -12,6 +12,10 @@ final class KafkaLog {
     var trust: LogTrust
     /// Whether the database knows its end, or a batch has it.
     var isEndTaken: Bool
+    /// The known end above which offsets were missing when the database was last asked about that.
+    var gapAsked: UInt64?
+    /// The known end above which offsets were missing when a partition was rewound for it.
+    var gapSought: UInt64?
     /// Whether the transport has it among those with records that are gathered.
     var isOpen = false
 
@@ -124,6 +128,8 @@ final class AssignedPartition {
     var base: Int64?
     /// Whether the stored position is to be replaced, whatever it is.
     var replaces = false
+    /// Before this it is not read again from its beginning because of missing offsets.
+    var rewindableAt: UInt64 = 0
     /// Which record the last message taken carried.
     var last: MessageIdentity?
 

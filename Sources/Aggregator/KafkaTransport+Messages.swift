@@ -1,5 +1,6 @@
 import EventLog
 import FileIO
+import Logging
 import Records
 import Telemetry
 
@@ -31,6 +32,13 @@ extension KafkaTransport {
             unasked.insert(identity.log)
             return false
         }
+        if identity.offset > log.knownEnd {
+            switch assess(identity, log, partition) {
+            case .take: break
+            case .ask: return false
+            case .rewind: return true
+            }
+        }
         advance(partition, over: message)
         if message.hasValue {
             gather(message, value, identity, log)
@@ -47,6 +55,35 @@ extension KafkaTransport {
         guard let log = logs[id] else { return nil }
         latestLog = log
         return log
+    }
+
+    /// What to do with an offset above the known end of its log: some below it are missing.
+    private enum Gap { case take, ask, rewind }
+
+    /// Asks the database first: somebody else may have folded what is missing. If nobody has, the
+    /// partition may be another one than it was, and is read from its beginning, once.
+    private func assess(
+        _ identity: MessageIdentity,
+        _ log: KafkaLog,
+        _ partition: AssignedPartition
+    ) -> Gap {
+        let end = log.knownEnd
+        guard log.gapSought != end, isNear(identity.offset, log) else { return .take }
+        guard log.gapAsked == end else {
+            log.gapAsked = end
+            unasked.insert(log.id)
+            return .ask
+        }
+        log.gapSought = end
+        guard now >= partition.rewindableAt else { return .take }
+        startRewind(
+            of: partition,
+            [
+                "log": "\(log.id)", "known_end": "\(end)",
+                "found": "\(identity.offset)",
+            ]
+        )
+        return .rewind
     }
 
     // MARK: Who it is

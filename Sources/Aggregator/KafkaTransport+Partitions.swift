@@ -106,7 +106,7 @@ extension KafkaTransport {
         for number in examination.partitions {
             guard let partition = partitions[number], partition.isWaiting else { continue }
             let stored = state.positions[number].flatMap { $0.nextOffset > 0 ? $0 : nil }
-            let start = stored.map { $0.nextOffset - 1 } ?? KafkaOffset.beginning
+            let start = stored.map { $0.nextOffset - 1 } ?? StoredPosition.beginning
             let isNew = partition.state == .assigning
             if !isNew {
                 do throws(TransportError) {
@@ -124,6 +124,7 @@ extension KafkaTransport {
             partition.replaces = false
             partition.epoch &+= 1  // only compared
             partition.state = stored.map { .verifying($0) } ?? .following
+            if stored == nil { noteBeginning(of: partition) }
             if isNew { starts[number] = start }
         }
         if !starts.isEmpty {
@@ -145,17 +146,22 @@ extension KafkaTransport {
                 partition.state = .following
                 return false
             }
-            metrics.rewinds.add()
-            logger.warning(
-                "a partition is not as it was left, reading it from its beginning",
-                metadata: [
-                    "partition": "\(partition.number)", "stored": "\(stored.nextOffset)",
-                    "found": "\(message.offset)",
-                ]
+            startRewind(
+                of: partition,
+                ["stored": "\(stored.nextOffset)", "found": "\(message.offset)"]
             )
-            partition.state = .rewinding
             return false
         }
+    }
+
+    /// Takes nothing more of a partition before it has been sought to its beginning.
+    func startRewind(of partition: AssignedPartition, _ why: Logger.Metadata) {
+        metrics.rewinds.add()
+        logger.warning(
+            "a partition is not as it was left, reading it from its beginning",
+            metadata: why.merging(["partition": "\(partition.number)"]) { $1 }
+        )
+        partition.state = .rewinding
     }
 
     /// Seeks partitions that are to be read again to their beginnings; not from within `poll`,
@@ -163,7 +169,7 @@ extension KafkaTransport {
     func rewind() {
         for partition in partitions.values where partition.state == .rewinding {
             do throws(TransportError) {
-                try consumer.seek(partition.number, to: KafkaOffset.beginning)
+                try consumer.seek(partition.number, to: StoredPosition.beginning)
             } catch {
                 complain(error)
                 continue
@@ -173,8 +179,15 @@ extension KafkaTransport {
             partition.base = nil
             partition.last = nil
             partition.replaces = true
+            noteBeginning(of: partition)
             partition.state = .following
         }
+    }
+
+    /// Remembers that a partition is being read from its beginning.
+    private func noteBeginning(of partition: AssignedPartition) {
+        let interval = UInt64(clamping: configuration.rewindInterval.nanoseconds)
+        partition.rewindableAt = now &+ interval
     }
 
     /// Counts a message as taken: the position stands behind it.
@@ -191,6 +204,7 @@ extension KafkaTransport {
                     ]
                 )
                 partition.replaces = true
+                noteBeginning(of: partition)
                 partition.base = partition.base.map { min($0, message.offset) }
                 partition.next = message.offset
             } else {
@@ -222,12 +236,6 @@ extension KafkaTransport {
         )
         partition.replaces = false
     }
-}
-
-/// Offsets with a meaning of their own.
-enum KafkaOffset {
-    /// The first one there is (librdkafka `RD_KAFKA_OFFSET_BEGINNING`).
-    static let beginning: Int64 = -2
 }
 
 extension AssignedPartition {

@@ -121,6 +121,11 @@ package struct OffsetRanges: Equatable, Sendable {
         return result
     }
 
+    /// The offsets that are in both sets.
+    package func intersection(_ other: OffsetRanges) -> OffsetRanges {
+        other.isSuperset(of: self) ? self : subtracting(subtracting(other))
+    }
+
     /// The offsets of a range that are not in `other`.
     package static func parts(
         of range: Range<UInt64>,

@@ -14,10 +14,18 @@ package struct RetainedBatch: Sendable {
         case end(UInt64, seenAt: Int64)
     }
 
+    /// An item, and the offsets that are folded from it: another item may have them, too.
+    package struct Share: Sendable {
+        /// What was read.
+        package let item: Item
+        /// The offsets for which this item stands.
+        package let offsets: OffsetRanges
+    }
+
     /// What was read from one log.
     package struct Slice: Sendable {
-        /// In the order of the log; may cover more offsets than are wanted.
-        package var items: [Item] = []
+        /// In the order in which they came; may cover more offsets than are wanted.
+        package var shares: [Share] = []
         /// The offsets to be folded.
         package var wanted = OffsetRanges()
     }
@@ -49,7 +57,9 @@ package struct RetainedBatch: Sendable {
     /// The logs whose end is in the batch.
     package var ended: [LogID] {
         slices.compactMap { log, slice in
-            let hasEnd = slice.items.contains { if case .end = $0 { true } else { false } }
+            let hasEnd = slice.shares.contains {
+                if case .end = $0.item { true } else { false }
+            }
             return hasEnd ? log : nil
         }
     }
@@ -61,11 +71,13 @@ package struct RetainedBatch: Sendable {
     ///   - log: The log.
     ///   - wanted: Those of the item's offsets that are to be folded.
     package mutating func append(_ item: Item, of log: LogID, wanted: [Range<UInt64>]) {
-        slices[log, default: Slice()].items.append(item)
+        var offsets = OffsetRanges()
         for range in wanted {
+            offsets.insert(range)
             slices[log, default: Slice()].wanted.insert(range)
             offsetCount += UInt64(range.count)
         }
+        slices[log, default: Slice()].shares.append(Share(item: item, offsets: offsets))
         if case .records(let batch) = item { byteCount += batch.byteCount }
     }
 
@@ -97,7 +109,9 @@ package struct RetainedBatch: Sendable {
         byteCount = 0
         for slice in slices.values {
             offsetCount += slice.wanted.offsetCount
-            for case .records(let batch) in slice.items { byteCount += batch.byteCount }
+            for case .records(let batch) in slice.shares.map(\.item) {
+                byteCount += batch.byteCount
+            }
         }
     }
 }

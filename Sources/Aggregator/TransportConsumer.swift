@@ -23,7 +23,8 @@ package protocol TransportConsumer: AnyObject {
         handle: (ConsumerEvent) -> Void
     )
 
-    /// Answers `assigned`, or adds partitions: each begins at an offset, or at `beginning`.
+    /// Answers `assigned`, or adds partitions: each begins at an offset, or at
+    /// `StoredPosition.beginning`.
     func assign(_ partitions: [Int32: Int64]) throws(TransportError)
 
     /// Answers `revoked` and `lost`.
@@ -51,11 +52,6 @@ package protocol TransportConsumer: AnyObject {
 
     /// Leaves the group.
     func close()
-}
-
-extension TransportConsumer {
-    /// The offset that means the first one there is (librdkafka `RD_KAFKA_OFFSET_BEGINNING`).
-    package static var beginning: Int64 { -2 }
 }
 
 /// An error of the consumer, with the names of librdkafka.
