@@ -1,19 +1,22 @@
 import Postgres
 import Records
-import Rollups
+package import Rollups
 
 /// A value of a dimension, as text that PostgreSQL stores.
 ///
 /// Compared by its bytes: Swift's `String` holds differently composed characters equal, PostgreSQL
 /// does not.
-struct DimensionValue: Hashable, Comparable, Sendable {
-    let dimension: Dimension
-    let bytes: [UInt8]
+package struct DimensionValue: Hashable, Comparable, Sendable {
+    /// Of which dimension.
+    package let dimension: Dimension
+    /// The value in UTF-8.
+    package let bytes: [UInt8]
 
     /// The value as text.
-    var text: String { String(decoding: bytes, as: UTF8.self) }
+    package var text: String { String(decoding: bytes, as: UTF8.self) }
 
-    static func < (left: DimensionValue, right: DimensionValue) -> Bool {
+    /// Orders values so that all processes insert them in the same order.
+    package static func < (left: DimensionValue, right: DimensionValue) -> Bool {
         if left.dimension != right.dimension {
             return left.dimension.rawValue < right.dimension.rawValue
         }
@@ -22,11 +25,11 @@ struct DimensionValue: Hashable, Comparable, Sendable {
 
     /// Longest value in bytes that is kept as it is: an index entry takes 2,700, and a URL template
     /// or name longer than this is nobody's intention.
-    static let bytesMax = 1_000
+    package static let bytesMax = 1_000
 
     /// Makes a value that can be stored and indexed: valid UTF-8, no U+0000, not too long. What is
     /// cut off is replaced by a hash of the whole, so that different values stay different.
-    init(_ dimension: Dimension, _ bytes: ArraySlice<UInt8>) {
+    package init(_ dimension: Dimension, _ bytes: ArraySlice<UInt8>) {
         self.dimension = dimension
         var storable = Array(bytes)
         if !TextRepair.isStorable(storable.span) {

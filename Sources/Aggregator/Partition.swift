@@ -1,16 +1,16 @@
-import Rollups
+package import Rollups
 
 /// One partition of a rollup table: 1m by day, 15m by month, 1d by year, in UTC.
-struct Partition: Equatable, Sendable {
+package struct Partition: Equatable, Sendable {
     /// What is appended to the table's name, as `p20150517`.
-    let suffix: String
+    package let suffix: String
     /// The first bucket, µs since the epoch.
-    let lowerBound: Int64
+    package let lowerBound: Int64
     /// The first bucket of the next partition, µs since the epoch.
-    let upperBound: Int64
+    package let upperBound: Int64
 
     /// The partition that holds a bucket of a tier.
-    init(_ tier: Tier, holding bucket: Int64) {
+    package init(_ tier: Tier, holding bucket: Int64) {
         let day = Tier.day.microseconds
         let days = Tier.day.bucket(of: bucket) / day
         let date = CivilDate(daysSinceEpoch: days)
@@ -42,12 +42,16 @@ struct Partition: Equatable, Sendable {
 }
 
 /// A date of the proleptic Gregorian calendar.
-struct CivilDate: Equatable, Sendable {
-    let year: Int64
-    let month: Int64
-    let day: Int64
+package struct CivilDate: Equatable, Sendable {
+    /// The year; 0 is 1 BC.
+    package let year: Int64
+    /// 1 to 12.
+    package let month: Int64
+    /// 1 to 31.
+    package let day: Int64
 
-    init(year: Int64, month: Int64, day: Int64) {
+    /// Makes a date.
+    package init(year: Int64, month: Int64, day: Int64) {
         self.year = year
         self.month = month
         self.day = day
@@ -55,7 +59,7 @@ struct CivilDate: Equatable, Sendable {
 
     /// The date so many days after 1970-01-01 (Hinnant, "chrono-compatible low-level date
     /// algorithms", `civil_from_days`).
-    init(daysSinceEpoch: Int64) {
+    package init(daysSinceEpoch: Int64) {
         let shifted = daysSinceEpoch + 719_468
         let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
         let dayOfEra = shifted - era * 146_097
@@ -69,7 +73,7 @@ struct CivilDate: Equatable, Sendable {
     }
 
     /// Days since 1970-01-01 (`days_from_civil`).
-    var daysSinceEpoch: Int64 {
+    package var daysSinceEpoch: Int64 {
         let shifted = month <= 2 ? year - 1 : year
         let era = (shifted >= 0 ? shifted : shifted - 399) / 400
         let yearOfEra = shifted - era * 400
