@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Kafka
 import SluiceConfiguration
 
 /// The options that every command with a configuration takes.
@@ -46,14 +47,16 @@ struct ConfigurationOptions: ParsableArguments {
         }
         let loader = ConfigurationLoader(
             environment: environment,
-            hostName: ProcessInfo.processInfo.hostName
-        ) { path in
-            do {
-                return try Self.readText(path)
-            } catch {
-                throw CommandFailure.usage(Self.reason(error))
+            hostName: ProcessInfo.processInfo.hostName,
+            kafkaRefusal: { KafkaConfiguration.refusal(of: $0, $1) },
+            readFile: { path in
+                do {
+                    return try Self.readText(path)
+                } catch {
+                    throw CommandFailure.usage(Self.reason(error))
+                }
             }
-        }
+        )
         var loaded = loader.load(text, name: path ?? "configuration")
         if let data {
             if data.isEmpty { throw .usage("--data needs the path of a directory") }

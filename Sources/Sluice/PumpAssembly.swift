@@ -1,22 +1,68 @@
-import Console
 import EventLog
+import FileIO
+import Logging
+import Pump
 import ServiceLifecycle
+import Sinks
 import SluiceConfiguration
 
 extension ServerProcess {
     /// The pump over all configured sinks.
-    func pumpService(_ logs: LogDirectory, _ announcer: Announcer) throws -> any Service {
-        throw CommandFailure.failed("the pump is not part of this build yet")
+    func pumpService(_ logs: LogDirectory, _ announcer: Announcer) -> any Service {
+        var configuration = PumpConfiguration()
+        configuration.reshipFrom = reshipFrom
+        configuration.onStateChange = { sink, state in
+            let isFine = state.breaker == .closed && state.reason == nil
+            let trouble = SinkTrouble(breaker: state.breaker.rawValue, reason: state.reason)
+            announcer.report(isFine ? nil : trouble, of: sink)
+        }
+        return Pump(
+            configuration,
+            logs: logs,
+            sinks: settings.pump.sinks.map(pumped),
+            time: SystemTimeSource(),
+            metrics: metrics,
+            logger: Logger(label: "sluice.pump")
+        )
     }
-}
 
-extension StatusReport {
-    /// How far the aggregators are behind in the topic.
-    static func kafka(_ settings: Settings, _ database: DatabaseAnswer) async -> Table {
-        var table = Table(["topic", "group", "state", "partitions", "lag"])
-        table.rows = [
-            [.text(settings.kafka.topic), .text(settings.kafka.group), .none, .none, .none]
-        ]
-        return table
+    /// A sink with its batches and repetitions.
+    private func pumped(_ settings: SinkSettings) -> PumpedSink {
+        var pumped = PumpedSink(name: settings.name, sink: sink(settings))
+        pumped.batchRecordsMax = settings.batch.records
+        pumped.batchBytesMax = settings.batch.bytes
+        pumped.batchWait = settings.batchWait
+        pumped.inFlightMax = settings.inFlight
+        pumped.retryDelayMin = settings.retryDelayMin
+        pumped.retryDelayMax = settings.retryDelayMax
+        return pumped
+    }
+
+    private func sink(_ sink: SinkSettings) -> any Sink {
+        let logger = Logger(label: "sluice.sink.\(sink.name)")
+        switch sink.kind {
+        case .kafka:
+            var configuration = KafkaSinkConfiguration(settings.kafkaConfiguration())
+            configuration.topic = settings.kafka.topic
+            configuration.partitions = settings.kafka.partitions
+            configuration.replication = settings.kafka.replication ?? -1
+            return KafkaSink(
+                configuration,
+                time: SystemTimeSource(),
+                metrics: metrics,
+                logger: logger
+            )
+        case .file(let file):
+            var configuration = FileSinkConfiguration(path: file.path)
+            configuration.isCompressed = file.compress == .gzip
+            configuration.rotateBytes = UInt64(file.rotateBytes)
+            configuration.rotateAge = file.rotateAge
+            return FileSink(
+                configuration,
+                fileSystem: data.fileSystem,
+                time: SystemTimeSource(),
+                logger: logger
+            )
+        }
     }
 }

@@ -18,12 +18,12 @@ import UnixSignals
 /// token, then the services in the order of dependence. They stop in reverse: the gateway first, so
 /// that the aggregator folds what it wrote, and PostgreSQL last.
 struct ServerProcess {
-    private let settings: Settings
-    private let roles: ServerRoles
-    private let data: DataDirectory
+    let settings: Settings
+    let roles: ServerRoles
+    let data: DataDirectory
     private let logger: Logger
-    private let metrics = MetricsRegistry()
-    private let reshipFrom: Int64?
+    let metrics = MetricsRegistry()
+    let reshipFrom: Int64?
 
     /// Longest clean stop after the gateway's own drain; then tasks are cancelled. Chosen: a fold
     /// of a full batch and PostgreSQL's checkpoint take seconds.
@@ -97,7 +97,7 @@ struct ServerProcess {
             services.append(
                 Aggregator(
                     settings.aggregatorConfiguration(postgres: postgres, data: data.path),
-                    source: .local(logs),
+                    source: settings.aggregatorSource(logs),
                     time: SystemTimeSource(),
                     metrics: metrics,
                     logger: Logger(label: "sluice.aggregator")
@@ -120,7 +120,7 @@ struct ServerProcess {
             services.append(metricsService(listen, announcer))
         }
         if roles.contains(.pump) {
-            services.append(try pumpService(logs, announcer))
+            services.append(pumpService(logs, announcer))
         }
         if roles.contains(.gateway) {
             services += try gatewayServices(logs, announcer)

@@ -1,6 +1,7 @@
 import Aggregator
 import EventLog
 import Gateway
+import Kafka
 import Query
 import SluiceConfiguration
 
@@ -84,6 +85,31 @@ extension Settings {
         configuration.flushRecordsMax = aggregator.flushRecords
         configuration.compactionInterval = aggregator.compactInterval
         configuration.keysPerBucketMax = aggregator.keysMax
+        return configuration
+    }
+
+    /// Where the fold gets its records.
+    func aggregatorSource(_ logs: LogDirectory) -> AggregatorSource {
+        guard transport == .kafka else { return .local(logs) }
+        var source = KafkaSourceConfiguration(kafkaConfiguration())
+        source.topic = kafka.topic
+        source.group = kafka.group
+        source.instanceID = kafka.instance
+        source.assignor =
+            switch kafka.assignor {
+            case .cooperativeSticky: .cooperativeSticky
+            case .range: .range
+            }
+        return .kafka(source)
+    }
+
+    /// The connection to Kafka; the only place where the values of its properties are revealed.
+    func kafkaConfiguration() -> KafkaConfiguration {
+        var configuration = KafkaConfiguration(brokers: kafka.brokers)
+        configuration.client = kafka.client.mapValues { $0.reveal() }
+        if let name = configuration.client.removeValue(forKey: "client.id") {
+            configuration.clientID = name
+        }
         return configuration
     }
 

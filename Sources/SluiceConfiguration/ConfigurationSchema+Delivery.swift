@@ -91,7 +91,7 @@ extension ConfigurationSchema {
                     "wait",
                     .duration(.zero...second * 60),
                     "Longest wait for more records before a batch leaves.",
-                    standard: "50ms"
+                    standard: "50ms; 1s with gzip"
                 ),
             ]),
             "How records are put together for the sink."

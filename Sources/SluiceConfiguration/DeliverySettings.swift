@@ -74,6 +74,14 @@ package struct SinkSettings: Equatable, Sendable {
         self.kind = kind
     }
 
+    /// Longest wait for more records before a batch leaves: as configured, else longer for gzip,
+    /// where each batch is compressed on its own.
+    package var batchWait: Duration {
+        if let wait = batch.wait { return wait }
+        if case .file(let file) = kind, file.compress == .gzip { return .seconds(1) }
+        return .milliseconds(50)
+    }
+
     /// Name of the consumer whose checkpoints it has in the data directory.
     package var consumer: String { "sink-\(name)" }
 }
@@ -102,8 +110,8 @@ package struct SinkBatchSettings: Equatable, Sendable {
     /// Most bytes of a batch.
     package var bytes = 1 << 20
 
-    /// Longest wait for more records before a batch leaves.
-    package var wait = Duration.milliseconds(50)
+    /// Longest wait for more records before a batch leaves; as the sink likes if nil.
+    package var wait: Duration?
 
     /// The defaults alone.
     package init() {}

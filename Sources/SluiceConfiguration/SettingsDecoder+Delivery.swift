@@ -48,7 +48,7 @@ extension SettingsDecoder {
         var sink = SinkSettings(name: name, kind: kind)
         sink.batch.records = integer(node["batch"]?["records"]) ?? sink.batch.records
         sink.batch.bytes = bytes(node["batch"]?["bytes"]) ?? sink.batch.bytes
-        sink.batch.wait = duration(node["batch"]?["wait"]) ?? sink.batch.wait
+        sink.batch.wait = duration(node["batch"]?["wait"])
         sink.inFlight = integer(node["in_flight"]) ?? sink.inFlight
         sink.retryDelayMin = duration(node["retry"]?["delay_min"]) ?? sink.retryDelayMin
         sink.retryDelayMax = duration(node["retry"]?["delay_max"]) ?? sink.retryDelayMax

@@ -25,6 +25,18 @@ struct DeliveryTests {
         #expect(!plain.usesKafka)
     }
 
+    @Test("a batch waits longer where each is compressed on its own")
+    func waits() {
+        var files = FileSinkSettings(path: "x")
+        #expect(SinkSettings(name: "k", kind: .kafka).batchWait == .milliseconds(50))
+        #expect(SinkSettings(name: "f", kind: .file(files)).batchWait == .milliseconds(50))
+        files.compress = .gzip
+        var gzip = SinkSettings(name: "g", kind: .file(files))
+        #expect(gzip.batchWait == .seconds(1))
+        gzip.batch.wait = .milliseconds(5)
+        #expect(gzip.batchWait == .milliseconds(5))
+    }
+
     @Test("every problem of both sections is listed with its line")
     func everyProblem() {
         let text = """
