@@ -157,6 +157,7 @@ let package = Package(
             dependencies: [
                 "Records", "Rollups", "FileIO", "EventLog", "Gateway", "Importing", "Postgres",
                 "EmbeddedPostgres", "Aggregator", "Query", "SluiceConfiguration", "LoadGeneration",
+                "Kafka", "Sinks", "Pump",
                 "Console", "Telemetry", "Threads", logging, crypto, lifecycle,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
