@@ -1,7 +1,7 @@
 import EventLog
 import Records
 import Synchronization
-import Telemetry
+package import Telemetry
 
 /// A duration that one thread sets and others read.
 final class Age: Sendable {
@@ -15,7 +15,7 @@ final class Age: Sendable {
 }
 
 /// The series of one sink; names and labels are fixed, so their number is.
-struct PumpMetrics: Sendable {
+package struct PumpMetrics: Sendable {
     let delivered: Counter
     let deliveredBytes: Counter
     let batches: Counter
@@ -35,7 +35,7 @@ struct PumpMetrics: Sendable {
     private let skipped: [SkipReason: Counter]
 
     /// Registers a sink's series.
-    init(_ registry: MetricsRegistry, sink: String) {
+    package init(_ registry: MetricsRegistry, sink: String) {
         let labels: MetricLabels = [("sink", sink)]
         delivered = registry.counter(
             "pump_records_delivered_total",

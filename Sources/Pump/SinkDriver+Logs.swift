@@ -291,7 +291,7 @@ extension SinkDriver {
     }
 
     /// Stores every checkpoint that has moved.
-    func storeAllCheckpoints() {
+    package func storeAllCheckpoints() {
         for (id, log) in logs where log.checkpoint < log.acknowledged { store(id) }
         publishLag()
     }

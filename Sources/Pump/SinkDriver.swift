@@ -1,8 +1,8 @@
-import EventLog
-import FileIO
-import Logging
+package import EventLog
+package import FileIO
+package import Logging
 import Records
-import Sinks
+package import Sinks
 import Telemetry
 
 /// Drives one sink: decides what is read, sent, repeated and checkpointed. Every call may block on
@@ -12,16 +12,16 @@ import Telemetry
 /// them in any order, fail them, and stop at any point.
 ///
 /// Owner: one thread.
-final class SinkDriver {
+package final class SinkDriver {
     /// Work for the sink.
-    enum Job: Sendable {
+    package enum Job: Sendable {
         case open
         case deliver(UInt64, SinkBatch)
         case flush
     }
 
     /// What came of it.
-    enum Completion: Sendable {
+    package enum Completion: Sendable {
         case opened(SinkError?)
         case delivered(UInt64, DeliveryResult)
         case flushed(SinkError?)
@@ -73,15 +73,17 @@ final class SinkDriver {
     var connection = Connection.closed
     var breaker: CircuitBreaker
     var flights: [UInt64: Flight] = [:]
-    var activeCount = 0
-    var inFlightBytes = 0
+    /// How many deliveries the sink has now.
+    package internal(set) var activeCount = 0
+    /// Bytes that are read and not acknowledged.
+    package internal(set) var inFlightBytes = 0
     private var nextFlight: UInt64 = 0
     private var isFlushing = false
     private var flushAt: UInt64 = 0
     private var reported: (state: Breaker, reason: String?) = (.closed, nil)
 
     /// A driver that has not looked at anything.
-    init(
+    package init(
         _ configuration: PumpConfiguration,
         _ pumped: PumpedSink,
         directory: LogDirectory,
@@ -110,19 +112,19 @@ final class SinkDriver {
     // MARK: One step
 
     /// What to do after a step.
-    struct Step {
+    package struct Step {
         /// Work for the sink.
-        var jobs: [Job] = []
+        package var jobs: [Job] = []
         /// Step again at this time at the latest, monotonic nanoseconds.
-        var wakeAt: UInt64
+        package var wakeAt: UInt64
         /// Whether a change of the logs is a reason to step earlier.
-        var waitsForLogs = false
+        package var waitsForLogs = false
     }
 
     /// Looks at everything once.
     ///
     /// - Parameter reads: Whether new records are read; false while stopping.
-    func step(reads: Bool = true) -> Step {
+    package func step(reads: Bool = true) -> Step {
         survey()
         let isKnown = topologySeen == directory.topologyCount
         var step = Step(wakeAt: isKnown ? max(surveyAt, surveyNotBefore) : surveyNotBefore)
@@ -243,7 +245,7 @@ final class SinkDriver {
     // MARK: Answers
 
     /// Takes over what came of a job.
-    func handle(_ completion: Completion) {
+    package func handle(_ completion: Completion) {
         switch completion {
         case .opened(nil):
             connection = .open

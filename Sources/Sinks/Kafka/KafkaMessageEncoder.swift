@@ -1,0 +1,68 @@
+import EventLog
+import Kafka
+import Records
+
+/// Puts the messages of one log together; `docs/formats/kafka.md` describes them.
+///
+/// | part | content |
+/// |---|---|
+/// | key | the log id as lower-case UUID text |
+/// | value | the record as it is in the log; none for a marker |
+/// | timestamp | append time, ms |
+/// | `sluice-log` | the log id again |
+/// | `sluice-offset` | decimal: the record's offset; a skip's first; a log's end |
+/// | `sluice-schema` | `1` |
+/// | `sluice-marker` | markers only: `skip` or `end` |
+/// | `sluice-until` | skips only: the end, exclusive |
+/// | `sluice-reason` | skips only: why there are no records |
+struct KafkaMessageEncoder: ~Copyable {
+    /// The version of the messages' format.
+    private static let schema: UInt64 = 1
+
+    private var headers = KafkaHeaders()
+    private var key: [UInt8] = []
+
+    /// Starts with a log.
+    mutating func begin(_ log: LogID) { key = Array(log.description.utf8) }
+
+    /// Sets the headers of a record.
+    mutating func setRecord(_ offset: Offset) {
+        let key = self.key
+        headers.removeAll()
+        headers.append("sluice-log", key.span)
+        headers.append("sluice-offset", decimal: offset.rawValue)
+        headers.append("sluice-schema", decimal: Self.schema)
+    }
+
+    /// Sets the headers of a skip marker.
+    mutating func setSkip(_ range: Range<Offset>, _ reason: SkipReason) {
+        setRecord(range.lowerBound)
+        headers.append("sluice-marker", text: "skip")
+        headers.append("sluice-until", decimal: range.upperBound.rawValue)
+        headers.append("sluice-reason", text: reason.rawValue)
+    }
+
+    /// Sets the headers of an end marker.
+    mutating func setEnd(_ offset: Offset) {
+        setRecord(offset)
+        headers.append("sluice-marker", text: "end")
+    }
+
+    /// Hands the message over.
+    borrowing func produce(
+        to producer: KafkaProducer,
+        _ topic: KafkaTopicID,
+        value: Span<UInt8>?,
+        timestamp: Int64,
+        token: UInt64
+    ) throws(KafkaError) {
+        try producer.produce(
+            topic,
+            key: key.span,
+            value: value,
+            headers: headers,
+            timestamp: timestamp,
+            token: token
+        )
+    }
+}
