@@ -129,7 +129,10 @@ let package = Package(
                 logging, lifecycle,
             ]
         ),
-        module("Sinks", ["Records", "EventLog", "FileIO", "Threads", "Telemetry", logging]),
+        module(
+            "Sinks",
+            ["Records", "EventLog", "FileIO", "Kafka", "Threads", "Telemetry", logging]
+        ),
         module(
             "Pump",
             [
@@ -204,7 +207,13 @@ let package = Package(
             "Gateway",
             ["FileIOTesting", "EventLog", "FileIO", "Records", "Telemetry", logging] + nio
         ),
-        tests("Sinks", ["Records", "EventLog", "FileIO", "FileIOTesting", logging]),
+        tests(
+            "Sinks",
+            [
+                "Records", "EventLog", "FileIO", "FileIOTesting", "Kafka", "KafkaTesting",
+                "Telemetry", logging,
+            ]
+        ),
         tests(
             "Pump",
             ["Sinks", "Records", "EventLog", "FileIO", "FileIOTesting", "Telemetry", logging]
