@@ -41,7 +41,7 @@ let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto"
 /// What the aggregator's tests drive it with, besides the aggregator.
 let aggregatorTests: [Target.Dependency] = [
     "Records", "Rollups", "EventLog", "FileIO", "FileIOTesting", "Postgres", "PostgresTesting",
-    "Telemetry", "Threads", logging, lifecycle,
+    "Kafka", "KafkaTesting", "Telemetry", "Threads", logging, lifecycle,
 ]
 
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
@@ -125,8 +125,8 @@ let package = Package(
         module(
             "Aggregator",
             [
-                "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry",
-                logging, lifecycle,
+                "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Kafka", "Threads",
+                "Telemetry", logging, lifecycle,
             ]
         ),
         module(

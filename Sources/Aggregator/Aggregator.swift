@@ -67,6 +67,8 @@ package final class Aggregator: Service {
             )
             let loop = makeLoop(transport, policy: .yield) {}
             await run(loop) { directory.ringBell() }
+        case .kafka(let kafka):
+            try await run(KafkaTransport.Topic(name: kafka.topic), try GroupConsumer(kafka))
         case .consumer(let topic, let make):
             try await run(KafkaTransport.Topic(name: topic), try make())
         }

@@ -5,6 +5,8 @@ import Synchronization
 package enum AggregatorSource: Sendable {
     /// The event logs of a data directory, read directly.
     case local(LogDirectory)
+    /// A topic of a Kafka cluster, shared with the other aggregators of a consumer group.
+    case kafka(KafkaSourceConfiguration)
     /// A topic, through a consumer made when the aggregator runs; for tests.
     case consumer(
         topic: String,

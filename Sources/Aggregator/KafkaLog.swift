@@ -114,7 +114,9 @@ final class AssignedPartition {
         case verifying(StoredPosition)
         /// Nothing until it has been sought to its beginning. → `following`, `repositioning`.
         case rewinding
-        /// They are folded. → `repositioning`.
+        /// Nothing until it has been sought to its position again. → `following`, `repositioning`.
+        case returning
+        /// They are folded. → `rewinding`, `returning`, `repositioning`.
         case following
     }
 
@@ -128,6 +130,8 @@ final class AssignedPartition {
     var base: Int64?
     /// Whether the stored position is to be replaced, whatever it is.
     var replaces = false
+    /// The position at which offsets were missing when it was last sought again.
+    var gapSought: Int64?
     /// Before this it is not read again from its beginning because of missing offsets.
     var rewindableAt: UInt64 = 0
     /// Which record the last message taken carried.

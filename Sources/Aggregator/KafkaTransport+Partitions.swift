@@ -138,8 +138,14 @@ extension KafkaTransport {
     /// stored position speaks of.
     func admits(_ message: ConsumedMessage, to partition: AssignedPartition) -> Bool {
         switch partition.state {
-        case .following: return true
-        case .assigning, .repositioning, .rewinding: return false
+        case .following:
+            guard let next = partition.next, message.offset > next, partition.gapSought != next
+            else { return true }
+            // Asked for again, in case it is the client that left something out.
+            partition.gapSought = next
+            partition.state = .returning
+            return false
+        case .assigning, .repositioning, .rewinding, .returning: return false
         case .verifying(let stored):
             let isThere = message.offset == stored.nextOffset - 1
             if isThere, stored.last == nil || stored.last == message.headers.identity {
@@ -164,17 +170,23 @@ extension KafkaTransport {
         partition.state = .rewinding
     }
 
-    /// Seeks partitions that are to be read again to their beginnings; not from within `poll`,
-    /// where the messages that were fetched before are still handed over.
-    func rewind() {
-        for partition in partitions.values where partition.state == .rewinding {
+    /// Seeks partitions that are to be read from their beginnings, or from their positions again;
+    /// not from within `poll`, where messages that were fetched before are still handed over.
+    func seekPartitions() {
+        for partition in partitions.values
+        where partition.state == .rewinding || partition.state == .returning {
+            let returnsTo = partition.state == .returning ? partition.next : nil
             do throws(TransportError) {
-                try consumer.seek(partition.number, to: StoredPosition.beginning)
+                try consumer.seek(partition.number, to: returnsTo ?? StoredPosition.beginning)
             } catch {
                 complain(error)
                 continue
             }
             partition.epoch &+= 1  // only compared
+            if partition.state == .returning {
+                partition.state = .following
+                continue
+            }
             partition.next = nil
             partition.base = nil
             partition.last = nil

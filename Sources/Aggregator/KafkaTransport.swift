@@ -153,7 +153,7 @@ final class KafkaTransport: FoldTransport {
             },
             handle: { event in handle(event) }
         )
-        rewind()
+        seekPartitions()
     }
 
     /// Takes stashed messages, until one has to wait again.
@@ -169,7 +169,7 @@ final class KafkaTransport: FoldTransport {
             guard hasOne, isTaken else { break }
             stash.removeFirst()
         }
-        rewind()
+        seekPartitions()
     }
 
     var isFull: Bool {
@@ -214,6 +214,17 @@ final class KafkaTransport: FoldTransport {
         while !stop.isStopping, !isWriterIdle() { poll(.seconds(1)) }
         isAttending = false
         consumer.resume()
+        // What was fetched before the pause may have been dropped: every partition goes on at its
+        // position, and what was put aside comes again.
+        stash.removeAll()
+        unasked.removeAll()
+        for partition in partitions.values {
+            switch partition.state {
+            case .following: partition.state = .returning
+            case .verifying: partition.reposition()
+            case .assigning, .repositioning, .rewinding, .returning: break
+            }
+        }
     }
 
     // MARK: Between two batches

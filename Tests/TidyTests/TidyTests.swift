@@ -35,7 +35,7 @@ struct TidyTests {
         "EmbeddedPostgres": ["Postgres", "FileIO", "Threads"],
         "PostgresTesting": ["Postgres", "EmbeddedPostgres"],
         "Aggregator": [
-            "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry",
+            "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry", "Kafka",
         ],
         "Query": ["Records", "Rollups", "Postgres", "Telemetry", "Threads"],
         "Sinks": ["Records", "EventLog", "FileIO", "Kafka", "Threads", "Telemetry"],
