@@ -8,7 +8,7 @@ import SluiceConfiguration
 
 extension ServerProcess {
     /// The pump over all configured sinks.
-    func pumpService(_ logs: LogDirectory, _ announcer: Announcer) throws -> any Service {
+    func pumpService(_ logs: LogDirectory, _ announcer: Announcer) -> any Service {
         var configuration = PumpConfiguration()
         configuration.reshipFrom = reshipFrom
         configuration.onStateChange = { sink, state in
@@ -19,7 +19,7 @@ extension ServerProcess {
         return Pump(
             configuration,
             logs: logs,
-            sinks: try settings.pump.sinks.map(pumped),
+            sinks: settings.pump.sinks.map(pumped),
             time: SystemTimeSource(),
             metrics: metrics,
             logger: Logger(label: "sluice.pump")
@@ -27,8 +27,8 @@ extension ServerProcess {
     }
 
     /// A sink with its batches and repetitions.
-    private func pumped(_ settings: SinkSettings) throws -> PumpedSink {
-        var pumped = try PumpedSink(name: settings.name, sink: sink(settings))
+    private func pumped(_ settings: SinkSettings) -> PumpedSink {
+        var pumped = PumpedSink(name: settings.name, sink: sink(settings))
         pumped.batchRecordsMax = settings.batch.records
         pumped.batchBytesMax = settings.batch.bytes
         pumped.batchWait = settings.batchWait
@@ -38,11 +38,20 @@ extension ServerProcess {
         return pumped
     }
 
-    private func sink(_ sink: SinkSettings) throws -> any Sink {
+    private func sink(_ sink: SinkSettings) -> any Sink {
         let logger = Logger(label: "sluice.sink.\(sink.name)")
         switch sink.kind {
         case .kafka:
-            throw CommandFailure.failed("the Kafka sink is not part of this build yet")
+            var configuration = KafkaSinkConfiguration(settings.kafkaConfiguration())
+            configuration.topic = settings.kafka.topic
+            configuration.partitions = settings.kafka.partitions
+            configuration.replication = settings.kafka.replication ?? -1
+            return KafkaSink(
+                configuration,
+                time: SystemTimeSource(),
+                metrics: metrics,
+                logger: logger
+            )
         case .file(let file):
             var configuration = FileSinkConfiguration(path: file.path)
             configuration.isCompressed = file.compress == .gzip

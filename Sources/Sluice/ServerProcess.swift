@@ -97,7 +97,7 @@ struct ServerProcess {
             services.append(
                 Aggregator(
                     settings.aggregatorConfiguration(postgres: postgres, data: data.path),
-                    source: try settings.aggregatorSource(logs),
+                    source: settings.aggregatorSource(logs),
                     time: SystemTimeSource(),
                     metrics: metrics,
                     logger: Logger(label: "sluice.aggregator")
@@ -120,7 +120,7 @@ struct ServerProcess {
             services.append(metricsService(listen, announcer))
         }
         if roles.contains(.pump) {
-            services.append(try pumpService(logs, announcer))
+            services.append(pumpService(logs, announcer))
         }
         if roles.contains(.gateway) {
             services += try gatewayServices(logs, announcer)

@@ -89,9 +89,18 @@ extension Settings {
     }
 
     /// Where the fold gets its records.
-    func aggregatorSource(_ logs: LogDirectory) throws -> AggregatorSource {
+    func aggregatorSource(_ logs: LogDirectory) -> AggregatorSource {
         guard transport == .kafka else { return .local(logs) }
-        throw CommandFailure.failed("the Kafka transport is not part of this build yet")
+        var source = KafkaSourceConfiguration(kafkaConfiguration())
+        source.topic = kafka.topic
+        source.group = kafka.group
+        source.instanceID = kafka.instance
+        source.assignor =
+            switch kafka.assignor {
+            case .cooperativeSticky: .cooperativeSticky
+            case .range: .range
+            }
+        return .kafka(source)
     }
 
     /// The connection to Kafka; the only place where the values of its properties are revealed.
