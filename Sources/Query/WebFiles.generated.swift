@@ -136,11 +136,11 @@ function asBody(parameters) {
         ),
         WebFile(
             name: "assets/charts.js",
-            sha256: "3157aab3225132741d6cef314ab99b40484a4619ef2a697f236c47258d60f895",
+            sha256: "9de5a9dfced035fd5c68e2208805d397f8a3c82da910951ffba21e1bb816115c",
             content: ###"""
 // Charts over time, drawn by Chart.js where the server has it; panels show tables otherwise.
 
-import { h, replace, setStyle } from "./dom.js";
+import { h, renew, setStyle } from "./dom.js";
 import { axisByUnit, byUnit } from "./format.js";
 import { axisLabels, bucketStarts, bucketText } from "./time.js";
 
@@ -250,7 +250,7 @@ export class TimeChart {
   }
 
   #drawLegend(series) {
-    replace(this.#legend, series.filter((one) => !one.isBand).map((one) => {
+    renew(this.#legend, series.filter((one) => !one.isBand).map((one) => {
       const swatch = h("span", { class: one.dashed ? "swatch dashed" : "swatch" });
       setStyle(swatch, { "--swatch": `var(${one.colour})` });
       const toggle = () => {
@@ -540,7 +540,7 @@ export function showKeys(keys) {
         ),
         WebFile(
             name: "assets/dom.js",
-            sha256: "829258bb74fecc1caac8cad966c9071d68ffa6b4321a990150d68ddd3cf7c12a",
+            sha256: "cf75e5cc874f9dfbc9d4049b37f789518ddad9d123f25cad14aa7c3ea8841d68",
             content: ###"""
 // Makes elements from data. Text is always set as text: nothing here parses HTML.
 
@@ -590,6 +590,21 @@ export function setStyle(element, properties) {
 export function replace(element, ...children) {
   element.replaceChildren();
   append(element, children);
+}
+
+/**
+ * Replaces all children; who was on a control stays on the one in its place, and tables stay where
+ * they were moved to. A page that refreshes by itself must not take either away.
+ */
+export function renew(element, ...children) {
+  const controls = () => [...element.querySelectorAll("a, button, input, select, [tabindex]")];
+  const place = controls().indexOf(document.activeElement);
+  const moved = [...element.querySelectorAll(".table-scroll")].map((table) => table.scrollLeft);
+  replace(element, ...children);
+  [...element.querySelectorAll(".table-scroll")].forEach((table, index) => {
+    if (moved[index]) table.scrollLeft = moved[index];
+  });
+  if (place >= 0) controls()[place]?.focus({ preventScroll: true });
 }
 
 /** Paths of the icons, drawn on a grid of 16 with a stroke. */
@@ -865,11 +880,11 @@ function summary(cells, unit) {
         ),
         WebFile(
             name: "assets/panel.js",
-            sha256: "336fff91c67ff65fd59383338cd8858faabcb9483299a1418484a3e1fe5c985b",
+            sha256: "2ed823888b4b90d30ea4495efcf198804a8c94c6af17af8de18bff4c10078ce0",
             content: ###"""
 // A card that asks, waits, shows, and says what went wrong.
 
-import { copy, download, h, iconButton, replace } from "./dom.js";
+import { copy, download, h, iconButton, renew, replace } from "./dom.js";
 import { curl } from "./question.js";
 import { ProblemError } from "./api.js";
 
@@ -897,6 +912,8 @@ export class Panel {
   #abort = null;
   #questions = [];
   #csvName = null;
+  // The state whose answer is on the page: the same object as long as nobody goes elsewhere.
+  #shownState = null;
 
   constructor(context, { title, className = "", id, load, actions = [] }) {
     this.#context = context;
@@ -921,14 +938,14 @@ export class Panel {
   offer(name, parameters) {
     this.#csvName = name;
     this.#questions = parameters;
-    replace(this.#tools,
+    renew(this.#tools,
       iconButton("code", "Copy as curl", () => this.#copyCurl()),
       iconButton("download", "Download CSV", () => this.#downloadCSV(), { "data-csv": name }));
   }
 
   /** CSV of rows that the page itself has put together. */
   offerText(name, makeText) {
-    replace(this.#tools, iconButton("download", "Download CSV",
+    renew(this.#tools, iconButton("download", "Download CSV",
       () => download(`sluice-${name}.csv`, "text/csv", makeText()), { "data-csv": name }));
   }
 
@@ -937,6 +954,7 @@ export class Panel {
     this.#abort?.abort();
     const abort = new AbortController();
     this.#abort = abort;
+    const { state } = this.#context;
     this.element.setAttribute("aria-busy", "true");
     try {
       const content = await this.#load(abort.signal, this);
@@ -946,9 +964,11 @@ export class Panel {
       } else {
         this.#show(content);
       }
+      this.#shownState = state;
+      delete this.element.dataset.stale;
     } catch (error) {
       if (abort.signal.aborted || error.name === "AbortError") return;
-      this.#fail(error);
+      this.#fail(error, state);
     } finally {
       if (this.#abort === abort) this.element.removeAttribute("aria-busy");
     }
@@ -964,10 +984,18 @@ export class Panel {
     const current = [...this.#body.childNodes];
     // Charts are kept in place: taking a canvas out and in again makes it blink.
     if (nodes.length === current.length && nodes.every((node, index) => node === current[index])) return;
-    replace(this.#body, nodes);
+    renew(this.#body, nodes);
   }
 
-  #fail(error) {
+  #fail(error, state) {
+    this.#context.onTrouble(error);
+    // What was true a moment ago says more than that there is no answer now.
+    if (this.#shownState === state && error instanceof ProblemError && (error.status === 0 || error.status >= 500)) {
+      this.element.dataset.stale = "";
+      return;
+    }
+    this.#shownState = null;
+    delete this.element.dataset.stale;
     const isCovered = !(error instanceof ProblemError) || error.kind !== "not-covered";
     if (!(error instanceof ProblemError)) console.error(error);
     this.#show(h("div", { class: isCovered ? "failure" : "empty", role: isCovered ? "alert" : null },
@@ -997,18 +1025,18 @@ export class Panel {
         ),
         WebFile(
             name: "assets/pieces.js",
-            sha256: "5581b227c04d360337e9a2de6fbc4e1f81ad8b8067d5bed74033ef2d26c59a28",
+            sha256: "6ea4f32faaee99c7dd0f5f24b85d2c199f5c29431712312128b92100cf9e76c6",
             content: ###"""
 // Panels that several views are made of.
 
 import { align, hasCharts, TimeChart } from "./charts.js";
-import { h, iconButton, replace } from "./dom.js";
-import { byUnit, change } from "./format.js";
+import { h, iconButton, renew } from "./dom.js";
+import { byUnit, change, count } from "./format.js";
 import { Nothing, Panel } from "./panel.js";
 import { dimensionName, dimensionWord, metricNames, question, stepFor } from "./question.js";
 import { sparkline } from "./sparkline.js";
 import { table } from "./table.js";
-import { bucketText, previous, rfc3339, stepNames } from "./time.js";
+import { bucketText, previous, rfc3339, shortMoment, stepNames } from "./time.js";
 
 /** Rows that a table shows before it says that there are more. */
 const rowsMax = 200;
@@ -1162,16 +1190,29 @@ export function tilesPanel(context, tiles, id = "tiles") {
       context.onAnswer(now);
       if (now.rows.length === 0) return context.emptyRange();
       const axis = align(course);
-      return h("div", { class: "tiles" }, tiles.map((tile) => {
+      const elements = tiles.map((tile) => {
         const unit = catalogue.unit(tile.metric);
         const values = series.includes(tile.metric)
           ? (unit === "count" || unit === "bytes" ? counts : measures)(axis.series.get(""), axis.starts.length, tile.metric)
           : [];
         return tileElement(tile, unit, row[tile.metric], old[tile.metric], values, context);
-      }));
+      });
+      return [h("div", { class: "tiles" }, elements), ...remarks(now, state.tz)];
     },
   });
   return panel;
+}
+
+/** What an answer says about itself that a reader has to know. */
+function remarks(answer, zone) {
+  const found = [];
+  if (answer.complete_since !== null && Date.parse(answer.complete_since) > Date.parse(answer.from)) {
+    found.push(`Complete since ${shortMoment(Date.parse(answer.complete_since), zone)}; before, there may be more than is shown.`);
+  }
+  if (answer.other_requests > 0) {
+    found.push(`${count(answer.other_requests)} requests, whose values were merged, might match the filters and are left out.`);
+  }
+  return found.map((text) => h("p", { class: "remark" }, text));
 }
 
 function tileElement(tile, unit, value, before, values, context) {
@@ -1196,7 +1237,7 @@ function tileElement(tile, unit, value, before, values, context) {
 export function metricColumns(metrics, catalogue) {
   return metrics.map((metric) => ({
     key: metric, label: metricNames[metric] ?? metric, unit: catalogue.unit(metric),
-    bar: metric === "requests",
+    bar: metric === metrics[0],
     tone: metric === "error_rate" ? (row) => (row.stands ? "tone-bad" : "") : undefined,
   }));
 }
@@ -1290,7 +1331,7 @@ export function sharesPanel(context, { title, id, className, dimension, colourOf
 /** Choices of which one is taken, as a row of buttons. */
 export function choices(label, options, taken, onTake) {
   const element = h("div", { class: "choices", role: "group", "aria-label": label });
-  const draw = (current) => replace(element, options.map(([value, text]) => h("button", {
+  const draw = (current) => renew(element, options.map(([value, text]) => h("button", {
     type: "button", class: "choice", "aria-pressed": String(value === current), onclick: () => onTake(value), "data-value": value,
   }, text)));
   draw(taken);
@@ -1477,14 +1518,14 @@ export function command(parameters, base) {
         ),
         WebFile(
             name: "assets/shell.js",
-            sha256: "2993928370b2c3fb26a0b2050e8e794725a6ea686adada6a1282d7bde069201e",
+            sha256: "9856e98201fdac1373c4fc780b40a6b7d3dacfbac0abbdc458eebfdebc047372",
             content: ###"""
 // The frame of both pages: sign in and out, the address, the views, the refresh.
 
 import { Client, ProblemError } from "./api.js";
 import { hasCharts } from "./charts.js";
 import { askFilter, showKeys, showText } from "./dialogs.js";
-import { h, icon, iconButton, replace } from "./dom.js";
+import { h, icon, iconButton, renew, replace } from "./dom.js";
 import { compact, count, span } from "./format.js";
 import { Catalogue, question } from "./question.js";
 import { read, setTheme, theme, tokenStore, write } from "./state.js";
@@ -1567,7 +1608,7 @@ class App {
   #toolbar;
   #main = h("main", { id: "main", tabindex: "-1" });
   #tabs = h("nav", { class: "tabs", "aria-label": "Views" });
-  #fresh = h("div", { class: "fresh", role: "status" });
+  #fresh = h("div", { class: "fresh" });
   #live = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   #toast = h("div", { class: "toast", hidden: true });
   #theme = h("span", {});
@@ -1575,7 +1616,7 @@ class App {
   #viewKey = null;
   #timer = null;
   #toastTimer = null;
-  #refreshing = false;
+  #trouble = null;
   #completeTo = null;
   #skew;
   #ending = new AbortController();
@@ -1594,6 +1635,12 @@ class App {
       addFilter: (...filter) => this.#addFilter(...filter),
       onAnswer: (answer) => {
         this.#completeTo = answer.complete_to;
+        this.#trouble = null;
+        this.#drawFreshness();
+      },
+      onTrouble: (error) => {
+        if (error.status === 0) this.#trouble = "no connection";
+        else if (error.status >= 500) this.#trouble = error.status === 503 ? "server busy" : "server error";
         this.#drawFreshness();
       },
       emptyRange: () => this.#emptyRange(),
@@ -1676,7 +1723,7 @@ class App {
     document.title = `${entry[1]} · ${this.#page.title}`;
     document.body.classList.toggle("wall", state.wall);
     document.body.classList.toggle("timeless", Boolean(entry[3]?.isTimeless));
-    replace(this.#tabs, this.#page.views.map(([name, label]) => h("a", {
+    renew(this.#tabs, this.#page.views.map(([name, label]) => h("a", {
       href: this.#context.link({ view: name, by: null, metric: null, sort: null }), "aria-current": name === state.view ? "page" : null,
     }, label)));
     this.#toolbar.draw();
@@ -1703,19 +1750,15 @@ class App {
 
   async #refresh() {
     clearTimeout(this.#timer);
-    this.#refreshing = true;
-    this.#drawFreshness();
     this.#context.client.beginRefresh();
     const view = this.#view;
     await view.refresh();
     if (view !== this.#view || this.#ending.signal.aborted) return;
-    this.#refreshing = false;
-    this.#drawFreshness();
     clearTimeout(this.#timer);
     const { live } = this.#context.state;
     if (live > 0 && !document.hidden) {
       this.#timer = setTimeout(() => {
-        this.#toolbar.draw();
+        this.#toolbar.drawRange();
         this.#refresh();
       }, live * 1000);
     }
@@ -1723,8 +1766,8 @@ class App {
 
   #drawFreshness() {
     const behind = this.#completeTo === null ? null : Math.max(0, (Date.now() + this.#skew - Date.parse(this.#completeTo)) / 1000);
-    const tone = behind === null ? "none" : behind < 60 ? "good" : behind < 600 ? "warn" : "bad";
-    const text = behind === null ? "no data yet" : behind < 60 ? "up to date" : `${span(behind)} behind`;
+    const tone = this.#trouble ? "bad" : behind === null ? "none" : behind < 60 ? "good" : behind < 600 ? "warn" : "bad";
+    const text = this.#trouble ?? (behind === null ? "no data yet" : behind < 60 ? "up to date" : `${span(behind)} behind`);
     const isLive = this.#context.state.live > 0;
     const key = `${tone}${text}${isLive}`;
     if (this.#fresh.dataset.key === key) return;
@@ -1961,7 +2004,7 @@ export function setTheme(name) {
         ),
         WebFile(
             name: "assets/style.css",
-            sha256: "4b3baded6eec615d79eabc1661ab579d6b620827037a9b436cdf82830294bfe3",
+            sha256: "3822d2368ea9ac3d4ef459a4dbf8e748f97052a56fee3c23cd6e72602afb1314",
             content: ###"""
 /* The look of both pages. Colours are `#rrggbb`, for the charts take them from here. */
 
@@ -1970,7 +2013,7 @@ export function setTheme(name) {
   --ground: #f4f5f7; --surface: #ffffff; --sunken: #f0f2f5; --hover: #f3f6fa;
   --ink: #161b22; --ink-2: #48515e; --ink-3: #667080; --line: #e3e6eb; --line-2: #ccd2da;
   --accent: #1a5fb4; --accent-2: #144b8f; --accent-soft: #e8f0fa; --on-accent: #ffffff;
-  --good: #19714a; --warn: #8a5800; --bad: #b3261e; --bad-soft: #fcedeb; --warn-soft: #fcf3e0; --good-soft: #e6f4ed;
+  --raised: #ffffff; --good: #19714a; --warn: #8a5800; --bad: #b3261e; --bad-soft: #fcedeb; --warn-soft: #fcf3e0; --good-soft: #e6f4ed;
   --series-1: #2f6fc0; --series-2: #2a9d8f; --series-3: #d08a2e; --series-4: #8a63c2; --series-5: #c8557c;
   --series-6: #6f8f2f; --series-other: #b4bcc8; --series-before: #667080;
   --status-1: #8a63c2; --status-2: #4a86cf; --status-3: #9db3cb; --status-4: #e0a030; --status-5: #cf3b30;
@@ -1988,7 +2031,7 @@ export function setTheme(name) {
     --ground: #0e1116; --surface: #161a21; --sunken: #1d222b; --hover: #1c222b;
     --ink: #e7eaef; --ink-2: #b0b8c4; --ink-3: #8c96a5; --line: #262c36; --line-2: #3a4350;
     --accent: #6ba6ee; --accent-2: #93bff5; --accent-soft: #1b2b42; --on-accent: #0b1420;
-    --good: #5cc08f; --warn: #e0ac4f; --bad: #f28b82; --bad-soft: #37201f; --warn-soft: #332912; --good-soft: #16291f;
+    --raised: #353e4b; --good: #5cc08f; --warn: #e0ac4f; --bad: #f28b82; --bad-soft: #37201f; --warn-soft: #332912; --good-soft: #16291f;
     --series-1: #5b97e0; --series-2: #3fb8a8; --series-3: #dc9f4a; --series-4: #a487d8; --series-5: #d97798;
     --series-6: #93b04c; --series-other: #525c6a; --series-before: #9aa4b2;
     --status-1: #a487d8; --status-2: #4f8ad2; --status-3: #5d7590; --status-4: #dda63f; --status-5: #e2584d;
@@ -2005,7 +2048,7 @@ export function setTheme(name) {
   --ground: #0e1116; --surface: #161a21; --sunken: #1d222b; --hover: #1c222b;
   --ink: #e7eaef; --ink-2: #b0b8c4; --ink-3: #8c96a5; --line: #262c36; --line-2: #3a4350;
   --accent: #6ba6ee; --accent-2: #93bff5; --accent-soft: #1b2b42; --on-accent: #0b1420;
-  --good: #5cc08f; --warn: #e0ac4f; --bad: #f28b82; --bad-soft: #37201f; --warn-soft: #332912; --good-soft: #16291f;
+  --raised: #353e4b; --good: #5cc08f; --warn: #e0ac4f; --bad: #f28b82; --bad-soft: #37201f; --warn-soft: #332912; --good-soft: #16291f;
   --series-1: #5b97e0; --series-2: #3fb8a8; --series-3: #dc9f4a; --series-4: #a487d8; --series-5: #d97798;
   --series-6: #93b04c; --series-other: #525c6a; --series-before: #9aa4b2;
   --status-1: #a487d8; --status-2: #4f8ad2; --status-3: #5d7590; --status-4: #dda63f; --status-5: #e2584d;
@@ -2057,7 +2100,7 @@ select, input {
 .choices { display: inline-flex; max-width: 100%; overflow-x: auto; scrollbar-width: none; background: var(--sunken); border-radius: 7px; padding: 2px; gap: 1px; }
 .choice { flex: none; border: 0; background: none; padding: 0.25rem 0.67rem; border-radius: 5px; color: var(--ink-2); font-size: 0.867rem; font-weight: 500; white-space: nowrap; }
 .choice:hover { color: var(--ink); }
-.choice[aria-pressed="true"] { background: var(--surface); color: var(--ink); box-shadow: 0 1px 2px #0000001f; }
+.choice[aria-pressed="true"] { background: var(--raised); color: var(--ink); box-shadow: 0 1px 2px #0000001f; }
 .choices :focus-visible { outline-offset: -2px; }
 
 /* Frame */
@@ -2122,8 +2165,10 @@ main { padding: 1rem 1.6rem 3rem; max-width: 124rem; margin: 0 auto; }
 .panel.bare { background: none; border: 0; box-shadow: none; }
 .panel.bare > .panel-head { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; min-height: 0; padding: 0; overflow: hidden; }
 .panel.bare > .panel-body { padding: 0; }
+.panel[data-stale] > .panel-body { opacity: 0.55; }
 .skeleton { min-height: 10rem; flex: 1; border-radius: 6px; background: var(--sunken); opacity: 0.6; }
-.panel.bare .skeleton { min-height: 8.2rem; border-radius: var(--radius); }
+.panel.bare .panel[data-stale] > .panel-body { opacity: 0.55; }
+.skeleton { min-height: 8.2rem; border-radius: var(--radius); }
 .empty, .failure { flex: 1; display: grid; align-content: center; justify-items: center; gap: 0.4rem; padding: 1.6rem 1rem 2rem; text-align: center; color: var(--ink-2); min-height: 9rem; }
 .empty p:first-child, .failure p:first-child { font-weight: 600; color: var(--ink); }
 .failure p:first-child { color: var(--bad); }
@@ -2147,6 +2192,8 @@ main { padding: 1rem 1.6rem 3rem; max-width: 124rem; margin: 0 auto; }
 .sparkline-area { fill: var(--series-1); opacity: 0.1; }
 .tile.bad .sparkline-line { stroke: var(--ink-3); }
 .tile.bad .sparkline-area { fill: var(--ink-3); }
+
+.remark { margin-top: 0.67rem; color: var(--ink-2); font-size: 0.9rem; }
 
 /* Charts */
 .chart { display: flex; flex-direction: column; flex: 1; min-width: 0; }
@@ -2287,12 +2334,15 @@ kbd { background: var(--sunken); border: 1px solid var(--line-2); border-radius:
   .control { flex: 1; flex-direction: column; align-items: stretch; gap: 0.13rem; font-size: 0.8rem; }
   .control select { max-width: 100%; width: 100%; font-size: 0.867rem; }
   .range { width: 100%; justify-content: space-between; }
-  .range-text { font-size: 0.867rem; text-align: center; }
+  .range-text { font-size: 0.8rem; text-align: center; padding: 0; white-space: nowrap; }
   main { padding: 0.8rem 1rem 3rem; }
   .notice { padding: 0.6rem 1rem; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.67rem; }
   .tile { padding: 0.67rem 0.8rem; }
+  .tile:last-child:nth-child(odd) { grid-column: 1 / -1; }
   .tile-value { font-size: 1.53rem; }
+  .tools { order: 1; }
+  .panel-head .panel-choices { order: 2; }
   .view, .grid { gap: 0.67rem; }
   .panel-head { padding-left: 0.8rem; }
   .panel-body { padding: 0 0.8rem 0.8rem; }
@@ -2730,12 +2780,12 @@ function months(starts, zone, every) {
         ),
         WebFile(
             name: "assets/toolbar.js",
-            sha256: "9dfdb23cf1f3a2c7ffd90d57a729ee98bf8180dba6b78d07eba434f520d75bca",
+            sha256: "fa7c298c6ed17b82eb33f2a3300098ecde2f0d6d634cf05214e5554bd6f21c10",
             content: ###"""
 // The controls above a view: range, step, zone, refresh, filters.
 
 import { askFilter, askRange } from "./dialogs.js";
-import { h, icon, iconButton, replace } from "./dom.js";
+import { h, icon, iconButton, renew, replace } from "./dom.js";
 import { dimensionName, valueText } from "./question.js";
 import { liveIntervals } from "./state.js";
 import { instant, localZone, presets, rangeText, shifted, stepNames, steps, zones } from "./time.js";
@@ -2783,10 +2833,10 @@ export class Toolbar {
     const button = (text, isTaken, onclick, value) => h("button", {
       type: "button", class: "choice", "aria-pressed": String(isTaken), onclick, "data-range": value,
     }, text);
-    replace(this.#ranges,
+    renew(this.#ranges,
       presets.map(([from, text]) => button(text, isPreset(from), () => this.#context.navigate({ from, to: "now" }), from)),
       button("Custom", !presets.some(([from]) => isPreset(from)), () => askRange(this.#context), "custom"));
-    replace(this.#range, rangeText(instant(state.from), instant(state.to), state.tz));
+    this.drawRange();
     const set = (control, value) => {
       const element = control.querySelector("select");
       if (![...element.options].some((option) => option.value === String(value))) {
@@ -2800,11 +2850,17 @@ export class Toolbar {
     this.#drawFilters(state.filters);
   }
 
+  /** Shows what the range is by now; one that ends now moves. */
+  drawRange() {
+    const { from, to, tz } = this.#context.state;
+    replace(this.#range, rangeText(instant(from), instant(to), tz));
+  }
+
   #drawFilters(filters) {
     const remove = (filter) => this.#context.navigate({
       filters: this.#context.state.filters.filter((other) => other !== filter),
     });
-    replace(this.#filters,
+    renew(this.#filters,
       filters.map((filter) => {
         const text = `${dimensionName(filter.dimension)} ${opText[filter.op]} ${valueText(filter.value)}`;
         return h("span", { class: filter.op === "ne" || filter.op === "nin" ? "chip negative" : "chip" },

@@ -255,6 +255,20 @@ def dashboard(context: Context) -> None:
             "--start", (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"), "--step", 1_000_000)
         until(lambda: browser.texts(".tile[data-metric=requests] .tile-value") == ["50"], "fresh records show by themselves", 40)
 
+        # Without a connection the last numbers stay, and the page says so; then it goes on by itself.
+        browser.check_console()
+        browser.devtools("Network.enable")
+        browser.devtools("Network.setBlockedURLs", urls=["*/v1/usage*"])
+        browser.wait_text("no connection")
+        browser.settle()
+        equal(pages.tile("requests"), "50", "the last number, without a connection")
+        pages.picture("no-connection", whole=False)
+        browser.devtools("Network.setBlockedURLs", urls=[])
+        browser.wait("return !document.body.innerText.includes('no connection')", "the connection is back", 30)
+        browser.settle()
+        check(not browser.has("[data-stale]"), "a panel is still stale")
+        browser.check_console("ERR_BLOCKED")
+
         # Signed out, nothing is left: neither on the page, nor behind it.
         browser.click("#sign-out")
         browser.wait_text("You are signed out")
@@ -400,6 +414,17 @@ def dashboard_by_keyboard(context: Context) -> None:
             check(outline, f"the stop {stops[-1]!r} cannot be seen")
         check(any("Download CSV" in stop for stop in stops), f"no CSV button among the stops: {stops}")
 
+        # Live refreshes take the focus from nobody.
+        pages.go(address("overview", **WEEK, tz="UTC", live="5"))
+        browser.run("document.querySelector('#panel-top-route .value').focus()")
+        value = browser.focused
+        browser.run("window.refreshes = 0; new MutationObserver(() => window.refreshes++)"
+                    ".observe(document.querySelector('#panel-top-route .panel-body'), { childList: true })")
+        browser.wait("return window.refreshes > 0", "a refresh by itself", 30)
+        browser.settle()
+        equal(browser.focused, value, "the focus after a refresh")
+        pages.go(address("overview", **WEEK, tz="UTC"))
+
         # Views, range, filter and help by single keys.
         for key, title in (("2", "Breakdown"), ("3", "Errors"), ("4", "Latency"), ("5", "Pipeline"), ("1", "Overview")):
             browser.press(key)
@@ -438,6 +463,67 @@ def dashboard_by_keyboard(context: Context) -> None:
         browser.wait("return document.querySelector('#panel-top-route th:last-child[aria-sort=descending]')", "sorted")
         browser.settle()
         browser.check_console()
+
+
+# Text with too little contrast, controls without a name, and names that occur twice.
+FLAWS = """
+const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+  .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, index) => sum + c * [0.2126, 0.7152, 0.0722][index], 0);
+const ground = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const colour = parse(getComputedStyle(e).backgroundColor);
+    if (colour.length === 3 || colour[3] === 1) return colour;
+  }
+  return [255, 255, 255];
+};
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement;
+  const text = walker.currentNode.textContent.trim();
+  if (!text || !element.checkVisibility({ opacityProperty: true }) || element.closest('.visually-hidden, option, svg, noscript')) continue;
+  const style = getComputedStyle(element);
+  const [a, b] = [light(parse(style.color)), light(ground(element))];
+  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const isLarge = parseFloat(style.fontSize) >= 24;
+  if (contrast < (isLarge ? 3 : 4.5)) found.push(`${text.slice(0, 30)}: contrast ${contrast.toFixed(2)}`);
+}
+for (const e of document.querySelectorAll('a, button, input, select, [role=img], [role=region]')) {
+  if (!e.checkVisibility()) continue;
+  const name = e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent;
+  if (!name) found.push(`no name: ${e.outerHTML.slice(0, 80)}`);
+}
+const ids = [...document.querySelectorAll('[id]')].map((e) => e.id);
+ids.filter((id, index) => ids.indexOf(id) !== index).forEach((id) => found.push(`id twice: ${id}`));
+return [...new Set(found)];
+"""
+
+
+@test(seconds=90)
+def dashboard_accessible(context: Context) -> None:
+    """dashboard: enough contrast in both themes, a name for every control, no identifier twice"""
+    roles = loaded(context)
+    with Browser(context) as browser:
+        pages = Pages(context, roles, browser)
+        pages.open()
+        equal(browser.run(FLAWS), [], "flaws of the sign-in")
+        pages.sign_in(roles.api.token)
+        for scheme in ("light", "dark"):
+            browser.prefer(scheme)
+            for page, views in (("", ("overview", "breakdown", "errors", "latency", "health")), ("portal", ("access",))):
+                pages.open(page, address(views[0], **WEEK, tz="UTC", filter="org:ne:nobody"))
+                browser.wait("return document.querySelector('#app main .panel')", "the first view")
+                for view in views:
+                    pages.go(address(view, **WEEK, tz="UTC", filter="org:ne:nobody"))
+                    equal(browser.run(FLAWS), [], f"flaws of {view} in {scheme}")
+            for key in ("f", "?"):
+                browser.press(key)
+                browser.wait("return document.querySelector('dialog[open]')", f"the dialog of {key}")
+                equal(browser.run(FLAWS), [], f"flaws of the dialog of {key} in {scheme}")
+                browser.press(ESCAPE)
+                browser.wait("return !document.querySelector('dialog')", "the dialog is closed")
 
 
 @test(seconds=90)

@@ -117,6 +117,31 @@ struct QueryServerTests {
         }
     }
 
+    @Test("pages come over HTTP, and a current copy is not sent again")
+    func servesPages() async throws {
+        try await Self.with(Fixture(uri: "host=/nowhere", clock: Fixture.Clock(Fixture.now))) {
+            url in
+            let (page, html) = try await Self.send(url, "/")
+            #expect(page.statusCode == 200 && html.hasPrefix("<!doctype html>"))
+            #expect(
+                page.value(forHTTPHeaderField: "Content-Security-Policy")?
+                    .hasPrefix("default-src 'none'; script-src 'self'") ?? false
+            )
+            let tag = try #require(page.value(forHTTPHeaderField: "ETag"))
+            var request = URLRequest(url: url)
+            request.setValue(tag, forHTTPHeaderField: "If-None-Match")
+            request.cachePolicy = .reloadIgnoringLocalCacheData
+            let session = URLSession(configuration: .ephemeral)
+            defer { session.finishTasksAndInvalidate() }
+            let (data, response) = try await session.data(for: request)
+            #expect((response as? HTTPURLResponse)?.statusCode == 304 && data.isEmpty)
+            let (head, nothing) = try await Self.send(url, "/portal?x=y", method: "HEAD")
+            #expect(head.statusCode == 200 && nothing.isEmpty)
+            let length = head.value(forHTTPHeaderField: "Content-Length").flatMap { Int($0) }
+            #expect(length == WebFile.all.first { $0.path == "/portal" }?.content.utf8.count)
+        }
+    }
+
     @Test("a body larger than the limit is refused without being read whole")
     func largeBody() async throws {
         try await Fixture.with { fixture in

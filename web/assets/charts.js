@@ -1,6 +1,6 @@
 // Charts over time, drawn by Chart.js where the server has it; panels show tables otherwise.
 
-import { h, replace, setStyle } from "./dom.js";
+import { h, renew, setStyle } from "./dom.js";
 import { axisByUnit, byUnit } from "./format.js";
 import { axisLabels, bucketStarts, bucketText } from "./time.js";
 
@@ -110,7 +110,7 @@ export class TimeChart {
   }
 
   #drawLegend(series) {
-    replace(this.#legend, series.filter((one) => !one.isBand).map((one) => {
+    renew(this.#legend, series.filter((one) => !one.isBand).map((one) => {
       const swatch = h("span", { class: one.dashed ? "swatch dashed" : "swatch" });
       setStyle(swatch, { "--swatch": `var(${one.colour})` });
       const toggle = () => {

@@ -48,6 +48,21 @@ export function replace(element, ...children) {
   append(element, children);
 }
 
+/**
+ * Replaces all children; who was on a control stays on the one in its place, and tables stay where
+ * they were moved to. A page that refreshes by itself must not take either away.
+ */
+export function renew(element, ...children) {
+  const controls = () => [...element.querySelectorAll("a, button, input, select, [tabindex]")];
+  const place = controls().indexOf(document.activeElement);
+  const moved = [...element.querySelectorAll(".table-scroll")].map((table) => table.scrollLeft);
+  replace(element, ...children);
+  [...element.querySelectorAll(".table-scroll")].forEach((table, index) => {
+    if (moved[index]) table.scrollLeft = moved[index];
+  });
+  if (place >= 0) controls()[place]?.focus({ preventScroll: true });
+}
+
 /** Paths of the icons, drawn on a grid of 16 with a stroke. */
 const icons = {
   sun: "M8 4.8a3.2 3.2 0 1 0 0 6.4a3.2 3.2 0 0 0 0-6.4M8 1v1.4M8 13.6V15M1 8h1.4M13.6 8H15M3 3l1 1M12 12l1 1M13 3l-1 1M4 12l-1 1",

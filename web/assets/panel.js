@@ -1,6 +1,6 @@
 // A card that asks, waits, shows, and says what went wrong.
 
-import { copy, download, h, iconButton, replace } from "./dom.js";
+import { copy, download, h, iconButton, renew, replace } from "./dom.js";
 import { curl } from "./question.js";
 import { ProblemError } from "./api.js";
 
@@ -28,6 +28,8 @@ export class Panel {
   #abort = null;
   #questions = [];
   #csvName = null;
+  // The state whose answer is on the page: the same object as long as nobody goes elsewhere.
+  #shownState = null;
 
   constructor(context, { title, className = "", id, load, actions = [] }) {
     this.#context = context;
@@ -52,14 +54,14 @@ export class Panel {
   offer(name, parameters) {
     this.#csvName = name;
     this.#questions = parameters;
-    replace(this.#tools,
+    renew(this.#tools,
       iconButton("code", "Copy as curl", () => this.#copyCurl()),
       iconButton("download", "Download CSV", () => this.#downloadCSV(), { "data-csv": name }));
   }
 
   /** CSV of rows that the page itself has put together. */
   offerText(name, makeText) {
-    replace(this.#tools, iconButton("download", "Download CSV",
+    renew(this.#tools, iconButton("download", "Download CSV",
       () => download(`sluice-${name}.csv`, "text/csv", makeText()), { "data-csv": name }));
   }
 
@@ -68,6 +70,7 @@ export class Panel {
     this.#abort?.abort();
     const abort = new AbortController();
     this.#abort = abort;
+    const { state } = this.#context;
     this.element.setAttribute("aria-busy", "true");
     try {
       const content = await this.#load(abort.signal, this);
@@ -77,9 +80,11 @@ export class Panel {
       } else {
         this.#show(content);
       }
+      this.#shownState = state;
+      delete this.element.dataset.stale;
     } catch (error) {
       if (abort.signal.aborted || error.name === "AbortError") return;
-      this.#fail(error);
+      this.#fail(error, state);
     } finally {
       if (this.#abort === abort) this.element.removeAttribute("aria-busy");
     }
@@ -95,10 +100,18 @@ export class Panel {
     const current = [...this.#body.childNodes];
     // Charts are kept in place: taking a canvas out and in again makes it blink.
     if (nodes.length === current.length && nodes.every((node, index) => node === current[index])) return;
-    replace(this.#body, nodes);
+    renew(this.#body, nodes);
   }
 
-  #fail(error) {
+  #fail(error, state) {
+    this.#context.onTrouble(error);
+    // What was true a moment ago says more than that there is no answer now.
+    if (this.#shownState === state && error instanceof ProblemError && (error.status === 0 || error.status >= 500)) {
+      this.element.dataset.stale = "";
+      return;
+    }
+    this.#shownState = null;
+    delete this.element.dataset.stale;
     const isCovered = !(error instanceof ProblemError) || error.kind !== "not-covered";
     if (!(error instanceof ProblemError)) console.error(error);
     this.#show(h("div", { class: isCovered ? "failure" : "empty", role: isCovered ? "alert" : null },

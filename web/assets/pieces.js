@@ -1,13 +1,13 @@
 // Panels that several views are made of.
 
 import { align, hasCharts, TimeChart } from "./charts.js";
-import { h, iconButton, replace } from "./dom.js";
-import { byUnit, change } from "./format.js";
+import { h, iconButton, renew } from "./dom.js";
+import { byUnit, change, count } from "./format.js";
 import { Nothing, Panel } from "./panel.js";
 import { dimensionName, dimensionWord, metricNames, question, stepFor } from "./question.js";
 import { sparkline } from "./sparkline.js";
 import { table } from "./table.js";
-import { bucketText, previous, rfc3339, stepNames } from "./time.js";
+import { bucketText, previous, rfc3339, shortMoment, stepNames } from "./time.js";
 
 /** Rows that a table shows before it says that there are more. */
 const rowsMax = 200;
@@ -161,16 +161,29 @@ export function tilesPanel(context, tiles, id = "tiles") {
       context.onAnswer(now);
       if (now.rows.length === 0) return context.emptyRange();
       const axis = align(course);
-      return h("div", { class: "tiles" }, tiles.map((tile) => {
+      const elements = tiles.map((tile) => {
         const unit = catalogue.unit(tile.metric);
         const values = series.includes(tile.metric)
           ? (unit === "count" || unit === "bytes" ? counts : measures)(axis.series.get(""), axis.starts.length, tile.metric)
           : [];
         return tileElement(tile, unit, row[tile.metric], old[tile.metric], values, context);
-      }));
+      });
+      return [h("div", { class: "tiles" }, elements), ...remarks(now, state.tz)];
     },
   });
   return panel;
+}
+
+/** What an answer says about itself that a reader has to know. */
+function remarks(answer, zone) {
+  const found = [];
+  if (answer.complete_since !== null && Date.parse(answer.complete_since) > Date.parse(answer.from)) {
+    found.push(`Complete since ${shortMoment(Date.parse(answer.complete_since), zone)}; before, there may be more than is shown.`);
+  }
+  if (answer.other_requests > 0) {
+    found.push(`${count(answer.other_requests)} requests, whose values were merged, might match the filters and are left out.`);
+  }
+  return found.map((text) => h("p", { class: "remark" }, text));
 }
 
 function tileElement(tile, unit, value, before, values, context) {
@@ -195,7 +208,7 @@ function tileElement(tile, unit, value, before, values, context) {
 export function metricColumns(metrics, catalogue) {
   return metrics.map((metric) => ({
     key: metric, label: metricNames[metric] ?? metric, unit: catalogue.unit(metric),
-    bar: metric === "requests",
+    bar: metric === metrics[0],
     tone: metric === "error_rate" ? (row) => (row.stands ? "tone-bad" : "") : undefined,
   }));
 }
@@ -289,7 +302,7 @@ export function sharesPanel(context, { title, id, className, dimension, colourOf
 /** Choices of which one is taken, as a row of buttons. */
 export function choices(label, options, taken, onTake) {
   const element = h("div", { class: "choices", role: "group", "aria-label": label });
-  const draw = (current) => replace(element, options.map(([value, text]) => h("button", {
+  const draw = (current) => renew(element, options.map(([value, text]) => h("button", {
     type: "button", class: "choice", "aria-pressed": String(value === current), onclick: () => onTake(value), "data-value": value,
   }, text)));
   draw(taken);

@@ -3,7 +3,7 @@
 import { Client, ProblemError } from "./api.js";
 import { hasCharts } from "./charts.js";
 import { askFilter, showKeys, showText } from "./dialogs.js";
-import { h, icon, iconButton, replace } from "./dom.js";
+import { h, icon, iconButton, renew, replace } from "./dom.js";
 import { compact, count, span } from "./format.js";
 import { Catalogue, question } from "./question.js";
 import { read, setTheme, theme, tokenStore, write } from "./state.js";
@@ -86,7 +86,7 @@ class App {
   #toolbar;
   #main = h("main", { id: "main", tabindex: "-1" });
   #tabs = h("nav", { class: "tabs", "aria-label": "Views" });
-  #fresh = h("div", { class: "fresh", role: "status" });
+  #fresh = h("div", { class: "fresh" });
   #live = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   #toast = h("div", { class: "toast", hidden: true });
   #theme = h("span", {});
@@ -94,7 +94,7 @@ class App {
   #viewKey = null;
   #timer = null;
   #toastTimer = null;
-  #refreshing = false;
+  #trouble = null;
   #completeTo = null;
   #skew;
   #ending = new AbortController();
@@ -113,6 +113,12 @@ class App {
       addFilter: (...filter) => this.#addFilter(...filter),
       onAnswer: (answer) => {
         this.#completeTo = answer.complete_to;
+        this.#trouble = null;
+        this.#drawFreshness();
+      },
+      onTrouble: (error) => {
+        if (error.status === 0) this.#trouble = "no connection";
+        else if (error.status >= 500) this.#trouble = error.status === 503 ? "server busy" : "server error";
         this.#drawFreshness();
       },
       emptyRange: () => this.#emptyRange(),
@@ -195,7 +201,7 @@ class App {
     document.title = `${entry[1]} · ${this.#page.title}`;
     document.body.classList.toggle("wall", state.wall);
     document.body.classList.toggle("timeless", Boolean(entry[3]?.isTimeless));
-    replace(this.#tabs, this.#page.views.map(([name, label]) => h("a", {
+    renew(this.#tabs, this.#page.views.map(([name, label]) => h("a", {
       href: this.#context.link({ view: name, by: null, metric: null, sort: null }), "aria-current": name === state.view ? "page" : null,
     }, label)));
     this.#toolbar.draw();
@@ -222,19 +228,15 @@ class App {
 
   async #refresh() {
     clearTimeout(this.#timer);
-    this.#refreshing = true;
-    this.#drawFreshness();
     this.#context.client.beginRefresh();
     const view = this.#view;
     await view.refresh();
     if (view !== this.#view || this.#ending.signal.aborted) return;
-    this.#refreshing = false;
-    this.#drawFreshness();
     clearTimeout(this.#timer);
     const { live } = this.#context.state;
     if (live > 0 && !document.hidden) {
       this.#timer = setTimeout(() => {
-        this.#toolbar.draw();
+        this.#toolbar.drawRange();
         this.#refresh();
       }, live * 1000);
     }
@@ -242,8 +244,8 @@ class App {
 
   #drawFreshness() {
     const behind = this.#completeTo === null ? null : Math.max(0, (Date.now() + this.#skew - Date.parse(this.#completeTo)) / 1000);
-    const tone = behind === null ? "none" : behind < 60 ? "good" : behind < 600 ? "warn" : "bad";
-    const text = behind === null ? "no data yet" : behind < 60 ? "up to date" : `${span(behind)} behind`;
+    const tone = this.#trouble ? "bad" : behind === null ? "none" : behind < 60 ? "good" : behind < 600 ? "warn" : "bad";
+    const text = this.#trouble ?? (behind === null ? "no data yet" : behind < 60 ? "up to date" : `${span(behind)} behind`);
     const isLive = this.#context.state.live > 0;
     const key = `${tone}${text}${isLive}`;
     if (this.#fresh.dataset.key === key) return;

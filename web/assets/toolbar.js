@@ -1,7 +1,7 @@
 // The controls above a view: range, step, zone, refresh, filters.
 
 import { askFilter, askRange } from "./dialogs.js";
-import { h, icon, iconButton, replace } from "./dom.js";
+import { h, icon, iconButton, renew, replace } from "./dom.js";
 import { dimensionName, valueText } from "./question.js";
 import { liveIntervals } from "./state.js";
 import { instant, localZone, presets, rangeText, shifted, stepNames, steps, zones } from "./time.js";
@@ -49,10 +49,10 @@ export class Toolbar {
     const button = (text, isTaken, onclick, value) => h("button", {
       type: "button", class: "choice", "aria-pressed": String(isTaken), onclick, "data-range": value,
     }, text);
-    replace(this.#ranges,
+    renew(this.#ranges,
       presets.map(([from, text]) => button(text, isPreset(from), () => this.#context.navigate({ from, to: "now" }), from)),
       button("Custom", !presets.some(([from]) => isPreset(from)), () => askRange(this.#context), "custom"));
-    replace(this.#range, rangeText(instant(state.from), instant(state.to), state.tz));
+    this.drawRange();
     const set = (control, value) => {
       const element = control.querySelector("select");
       if (![...element.options].some((option) => option.value === String(value))) {
@@ -66,11 +66,17 @@ export class Toolbar {
     this.#drawFilters(state.filters);
   }
 
+  /** Shows what the range is by now; one that ends now moves. */
+  drawRange() {
+    const { from, to, tz } = this.#context.state;
+    replace(this.#range, rangeText(instant(from), instant(to), tz));
+  }
+
   #drawFilters(filters) {
     const remove = (filter) => this.#context.navigate({
       filters: this.#context.state.filters.filter((other) => other !== filter),
     });
-    replace(this.#filters,
+    renew(this.#filters,
       filters.map((filter) => {
         const text = `${dimensionName(filter.dimension)} ${opText[filter.op]} ${valueText(filter.value)}`;
         return h("span", { class: filter.op === "ne" || filter.op === "nin" ? "chip negative" : "chip" },
