@@ -54,8 +54,8 @@ export function errors(context) {
   const places = [["route", "Routes with errors"], ["api", "APIs with errors"], ["application", "Applications with errors"],
     ["key", "Keys with errors"], ["upstream", "Upstreams with errors"]]
     .filter(([name]) => catalogue.covers([name], []) && catalogue.dimensions.includes(name))
-    .map(([name, title]) => groupPanel(context, {
-      title, id: `errors-${name}`, className: "half", groups: () => [name], metrics, sort: "-errors", limit: 12,
+    .map(([name, title], index, all) => groupPanel(context, {
+      title, id: `errors-${name}`, className: index === all.length - 1 && index % 2 === 0 ? "full" : "half", groups: () => [name], metrics, sort: "-errors", limit: 12,
       keep: (row) => row.errors > 0,
     }));
   const panels = [tiles, errorsChart(context, { className: "half" }), rate, codes, ...places];
@@ -66,7 +66,7 @@ export function errors(context) {
 function codesPanel(context) {
   let sort = "-errors";
   const panel = new Panel(context, {
-    title: "What clients saw, and who caused it", id: "codes", className: "full",
+    title: "What clients saw", id: "codes", className: "full",
     load: async (signal, self) => {
       const { state, catalogue, client } = context;
       const groups = [["status", "outcome"], ["status"], ["status_class"]].find((names) => catalogue.covers(names, state.filters));
@@ -75,6 +75,7 @@ function codesPanel(context) {
       const parameters = question(state, { metrics, groups, order: "-errors", limit: 1000 });
       self.offer("codes", parameters);
       const answer = await client.usage(parameters, signal);
+      self.title = groups.includes("outcome") ? "What clients saw, and who caused it" : "What clients saw";
       const failed = answer.rows.filter((row) => row.errors > 0 || row.aborted > 0);
       if (failed.length === 0) return new Nothing("No errors", "Every request in this range went well.");
       const all = failed.reduce((sum, row) => sum + row.errors, 0);
