@@ -1025,7 +1025,7 @@ export class Panel {
         ),
         WebFile(
             name: "assets/pieces.js",
-            sha256: "6ea4f32faaee99c7dd0f5f24b85d2c199f5c29431712312128b92100cf9e76c6",
+            sha256: "95763470bb97a914232ff10cb383a35726c2b13ad7ab92fe4041c36bab9f6dc6",
             content: ###"""
 // Panels that several views are made of.
 
@@ -1122,7 +1122,7 @@ function dataTable(caption, { axis, series, unit = "count" }) {
     });
     return row;
   });
-  return table(columns, rows, { caption });
+  return table(columns, rows, { caption, isLong: true });
 }
 
 /** The question of a chart: over time, by `groups`. */
@@ -2004,7 +2004,7 @@ export function setTheme(name) {
         ),
         WebFile(
             name: "assets/style.css",
-            sha256: "3822d2368ea9ac3d4ef459a4dbf8e748f97052a56fee3c23cd6e72602afb1314",
+            sha256: "209196431050948e8e3d1bbf097e82158478ecfc764a65c699e9f91a276a6c3f",
             content: ###"""
 /* The look of both pages. Colours are `#rrggbb`, for the charts take them from here. */
 
@@ -2210,6 +2210,8 @@ main { padding: 1rem 1.6rem 3rem; max-width: 124rem; margin: 0 auto; }
 
 /* Tables */
 .table-scroll { overflow-x: auto; margin: 0 -1.1rem; padding: 0 0.3rem; scrollbar-width: thin; }
+.table-scroll.long { max-height: 22rem; overflow-y: auto; }
+.table-scroll.long thead th { position: sticky; top: 0; background: var(--surface); box-shadow: inset 0 -1px var(--line); }
 .table-scroll:focus-visible { outline-offset: -2px; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 th, td { padding: 0.36rem 0.8rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; vertical-align: middle; font-weight: 400; }
@@ -2369,7 +2371,7 @@ kbd { background: var(--sunken); border: 1px solid var(--line-2); border-radius:
         ),
         WebFile(
             name: "assets/table.js",
-            sha256: "7d97aca2f0bc1a351704a8423aea2a903a66db34e204b32da3e7d49317a948d4",
+            sha256: "17152b0ba605c6d98e2e885242cbf65122ac64a46aa9d39914f3511e26160c0b",
             content: ###"""
 // Tables: sortable, with bars, values to filter by, and text for everything.
 
@@ -2387,13 +2389,14 @@ import { valueText } from "./question.js";
  * @param options.caption what the table is, for screen readers
  * @param options.sort `key` or `-key`
  * @param options.onSort called with the new sort; without it the heads are plain
+ * @param options.isLong whether the table scrolls within its panel
  * @param options.onFilter called with (dimension, value, op)
  */
-export function table(columns, rows, { caption, sort, onSort, onFilter, foot } = {}) {
+export function table(columns, rows, { caption, sort, onSort, onFilter, foot, isLong } = {}) {
   const most = new Map(columns.filter((column) => column.bar).map((column) => [
     column.key, Math.max(...rows.map((row) => row[column.key] ?? 0), 0),
   ]));
-  return h("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": caption },
+  return h("div", { class: isLong ? "table-scroll long" : "table-scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
       h("caption", { class: "visually-hidden" }, caption),
       h("thead", {}, h("tr", {}, columns.map((column) => head(column, sort, onSort)))),

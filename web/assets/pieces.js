@@ -93,7 +93,7 @@ function dataTable(caption, { axis, series, unit = "count" }) {
     });
     return row;
   });
-  return table(columns, rows, { caption });
+  return table(columns, rows, { caption, isLong: true });
 }
 
 /** The question of a chart: over time, by `groups`. */

@@ -14,13 +14,14 @@ import { valueText } from "./question.js";
  * @param options.caption what the table is, for screen readers
  * @param options.sort `key` or `-key`
  * @param options.onSort called with the new sort; without it the heads are plain
+ * @param options.isLong whether the table scrolls within its panel
  * @param options.onFilter called with (dimension, value, op)
  */
-export function table(columns, rows, { caption, sort, onSort, onFilter, foot } = {}) {
+export function table(columns, rows, { caption, sort, onSort, onFilter, foot, isLong } = {}) {
   const most = new Map(columns.filter((column) => column.bar).map((column) => [
     column.key, Math.max(...rows.map((row) => row[column.key] ?? 0), 0),
   ]));
-  return h("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": caption },
+  return h("div", { class: isLong ? "table-scroll long" : "table-scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
       h("caption", { class: "visually-hidden" }, caption),
       h("thead", {}, h("tr", {}, columns.map((column) => head(column, sort, onSort)))),
