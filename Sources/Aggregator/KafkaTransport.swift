@@ -240,8 +240,11 @@ final class KafkaTransport: FoldTransport {
         var sum: Int64 = 0
         var longest: Int64 = 0
         for partition in partitions.values {
-            guard let (low, high) = consumer.watermarks(partition.number) else { continue }
-            let lag = max(0, high.subtractingReportingOverflow(partition.next ?? low).partialValue)
+            // Before the first message only the broker knows where a partition begins.
+            guard let next = partition.next,
+                let (_, high) = consumer.watermarks(partition.number)
+            else { continue }
+            let lag = max(0, high.subtractingReportingOverflow(next).partialValue)
             sum = sum.addingReportingOverflow(lag).partialValue
             longest = max(longest, lag)
         }
