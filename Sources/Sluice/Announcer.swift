@@ -63,16 +63,16 @@ final class Announcer: Sendable {
 
     /// A sink is in trouble, or out of it if nil.
     func report(_ trouble: SinkTrouble?, of sink: String) {
-        let process = state.withLock { state -> RunningProcess? in
+        let known = state.withLock { state -> (process: RunningProcess, isDone: Bool)? in
             var troubles = state.process.troubles ?? [:]
             guard troubles[sink] != trouble else { return nil }
             troubles[sink] = trouble
             state.process.troubles = troubles
-            return state.process
+            return (state.process, state.isDone)
         }
-        guard let process else { return }
+        guard let known else { return }
         // What a sink's state is can be seen in the metrics and the log as well.
-        try? registry.update(process, file)
+        try? registry.update(known.process, file, publishes: known.isDone)
     }
 
     /// The process ends.

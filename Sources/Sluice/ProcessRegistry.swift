@@ -47,14 +47,14 @@ struct ProcessRegistry: Sendable {
         return file
     }
 
-    /// Replaces what is said of this process.
-    func update(_ process: RunningProcess, _ file: any File) throws {
+    /// Replaces what is said of this process; `publishes` also where it listens, for scripts.
+    func update(_ process: RunningProcess, _ file: any File, publishes: Bool = true) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let bytes = Array(try encoder.encode(process)) + [UInt8(ascii: "\n")]
         try file.write(bytes, at: 0)
         try file.truncate(to: UInt64(bytes.count))
-        if process.serve != nil || process.gateway != nil {
+        if publishes, process.serve != nil || process.gateway != nil {
             try data.fileSystem.replaceFile(data.path + "/endpoints.json", with: bytes)
         }
     }
