@@ -158,7 +158,8 @@ def dashboard(context: Context) -> None:
         equal(pages.tile("requests"), "10,000", "requests of the access log")
         [expected] = api.rows(
             metrics="errors,error_rate,bytes_out,unique_clients", granularity="total", from_=SITE["from"], to=SITE["to"])
-        equal(pages.tile("error_rate").replace(" ", ""), f"{expected['error_rate'] * 100:.2f}%", "error rate")
+        percent = expected["error_rate"] * 100
+        equal(pages.tile("error_rate").replace(" ", ""), f"{percent:.{2 if percent < 10 else 1}f}%", "error rate")
         equal(pages.tile("unique_clients"), f"{expected['unique_clients']:,}", "clients")
         equal(pages.tile("latency_p95"), "–", "a latency that an access log does not know")
         pages.picture("overview-access-log")
