@@ -62,10 +62,11 @@ struct PumpedLog {
         return next > acknowledged ? next - acknowledged : 0
     }
 
-    /// Whether there may be something to read.
+    /// Whether there may be something to read; true of a log whose reader was never opened, so
+    /// that from then on its mark can be looked at without a system call.
     var hasUnread: Bool {
         mode == .following && !endTaken
-            && (durable > position || end != nil || (reader != nil && !isCaughtUp))
+            && (durable > position || end != nil || !isCaughtUp)
     }
 
     /// Notes that up to an offset there was nothing to send.
