@@ -216,7 +216,10 @@ let package = Package(
         ),
         tests(
             "Pump",
-            ["Sinks", "Records", "EventLog", "FileIO", "FileIOTesting", "Telemetry", logging]
+            [
+                "Sinks", "Records", "EventLog", "FileIO", "FileIOTesting", "Kafka", "KafkaTesting",
+                "Telemetry", "Threads", logging,
+            ]
         ),
         tests("SluiceConfiguration", []),
         tests("Console", []),
