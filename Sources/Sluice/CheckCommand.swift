@@ -1,5 +1,6 @@
 import ArgumentParser
 import Console
+import Kafka
 import SluiceConfiguration
 
 /// `sluice check`.
@@ -20,7 +21,10 @@ struct CheckCommand: AsyncParsableCommand {
     var format = OutputFormat.table
 
     mutating func run() async throws {
-        let (loaded, name) = try options.loadUnchecked()
+        var (loaded, name) = try options.loadUnchecked()
+        if loaded.problems.isEmpty, let problem = Self.kafkaProblem(loaded.settings, name) {
+            loaded.problems.append(problem)
+        }
         if format == .table {
             for note in loaded.notes { Terminal.output("note: \(note)\n") }
             for problem in loaded.problems { Terminal.output("error: \(problem)\n") }
@@ -42,6 +46,23 @@ struct CheckCommand: AsyncParsableCommand {
             let count = loaded.problems.count
             throw CommandFailure.usage(
                 "\(count) problem\(count == 1 ? "" : "s") in the configuration \(name)"
+            )
+        }
+    }
+
+    /// What librdkafka says to all properties together, such as a password without a mechanism;
+    /// nil if it takes them. No broker is waited for.
+    private static func kafkaProblem(_ settings: Settings, _ name: String) -> ConfigurationProblem?
+    {
+        guard settings.usesKafka else { return nil }
+        do throws(KafkaError) {
+            try KafkaProducer(settings.kafkaConfiguration()).close()
+            return nil
+        } catch {
+            return ConfigurationProblem(
+                origin: .whole(name: name),
+                path: "kafka.client",
+                message: "librdkafka does not take these properties together: \(error.message)"
             )
         }
     }
