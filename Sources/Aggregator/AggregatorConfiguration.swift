@@ -35,6 +35,12 @@ package struct AggregatorConfiguration: Sendable {
     /// Shortest time between two rewinds of a partition because of missing offsets. Chosen: an
     /// intruder can claim an offset too high, and must not keep a partition busy with the past.
     package var rewindInterval: Duration = .seconds(3_600)
+    /// How long a partition may be silent where its last message is expected, before a broker is
+    /// asked whether it ends below. Chosen: longer than a fetch takes.
+    package var silenceMax: Duration = .seconds(3)
+    /// How long a partition may be silent before its last message is read again, to see whether the
+    /// topic is still the same. Chosen: one message per partition and half a minute.
+    package var probeInterval: Duration = .seconds(30)
     /// Messages taken from the consumer at once, before anything else is looked at; chosen.
     package var messagesPerPollMax = 2_000
     /// How far in the future a record may complete before it goes to the dead letters.

@@ -130,6 +130,8 @@ final class AssignedPartition {
     var base: Int64?
     /// Whether the stored position is to be replaced, whatever it is.
     var replaces = false
+    /// When its last message came, or when it was last sought elsewhere.
+    var quietSince: UInt64 = 0
     /// The position at which offsets were missing when it was last sought again.
     var gapSought: Int64?
     /// Before this it is not read again from its beginning because of missing offsets.

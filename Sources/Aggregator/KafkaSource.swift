@@ -17,9 +17,9 @@ package struct KafkaSourceConfiguration: Sendable {
 
     /// Properties that differ from librdkafka's defaults unless they are configured.
     ///
-    /// A topic that is not there yet, and more partitions, are noticed within five seconds instead of
-    /// five minutes; the partitions of an aggregator that died are given to others after ten seconds
-    /// instead of 45 (chosen: heartbeats come every three, from a thread that never waits).
+    /// A topic that is not there yet, and more partitions, are noticed within five seconds instead
+    /// of five minutes; the partitions of an aggregator that died are given to others after ten
+    /// seconds instead of 45 (chosen: heartbeats come every three, from a thread that never waits).
     static let defaults = [
         "topic.metadata.refresh.interval.ms": "5000",
         "session.timeout.ms": "10000",
@@ -158,6 +158,17 @@ final class GroupConsumer: TransportConsumer {
         guard let found = consumer.cachedWatermarks(KafkaPartition(topic, partition)),
             found.low >= 0, found.high >= 0
         else { return nil }
+        return (found.low, found.high)
+    }
+
+    /// How long to wait for a broker's answer; chosen: nobody polls meanwhile.
+    private static let answerTimeout: Duration = .seconds(1)
+
+    func askWatermarks(_ partition: Int32) -> (low: Int64, high: Int64)? {
+        let named = KafkaPartition(topic, partition)
+        guard let found = try? consumer.watermarks(named, timeout: Self.answerTimeout) else {
+            return nil
+        }
         return (found.low, found.high)
     }
 

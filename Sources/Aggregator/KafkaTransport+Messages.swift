@@ -10,6 +10,7 @@ extension KafkaTransport {
     func receive(_ message: ConsumedMessage, _ key: Span<UInt8>, _ value: Span<UInt8>) {
         guard let partition = partitions[message.partition] else { return }
         messageCount &+= 1  // 64 bits last
+        partition.quietSince = polledAt
         metrics.messages.add()
         if !isAttending, stash.isEmpty, take(message, key, value, of: partition) { return }
         stash.append(message, key, value, epoch: partition.epoch)

@@ -123,6 +123,7 @@ extension KafkaTransport {
             partition.base = nil
             partition.replaces = false
             partition.epoch &+= 1  // only compared
+            partition.quietSince = now
             partition.state = stored.map { .verifying($0) } ?? .following
             if stored == nil { noteBeginning(of: partition) }
             if isNew { starts[number] = start }
@@ -183,6 +184,7 @@ extension KafkaTransport {
                 continue
             }
             partition.epoch &+= 1  // only compared
+            partition.quietSince = now
             if partition.state == .returning {
                 partition.state = .following
                 continue
@@ -194,6 +196,47 @@ extension KafkaTransport {
             noteBeginning(of: partition)
             partition.state = .following
         }
+    }
+
+    // MARK: Silence
+
+    /// Looks after partitions of which nothing is heard.
+    ///
+    /// A broker that was emptied may answer a fetch beyond its end with nothing for ever instead of
+    /// an error. So the last message is expected where it was: a partition that is silent for long
+    /// is asked for it again, and one that is silent although it is there is looked up.
+    func probePartitions() {
+        let now = self.now
+        let silence = UInt64(clamping: configuration.silenceMax.nanoseconds)
+        let interval = UInt64(clamping: configuration.probeInterval.nanoseconds)
+        for partition in partitions.values {
+            switch partition.state {
+            case .verifying(let stored) where now >= partition.quietSince &+ silence:
+                partition.quietSince = now
+                guard let (low, high) = consumer.askWatermarks(partition.number) else { return }
+                // Some brokers tell the beginning of the last batch instead of its end.
+                guard high > low, high < stored.nextOffset else { continue }
+                startRewind(
+                    of: partition,
+                    ["stored": "\(stored.nextOffset)", "end": "\(high)"]
+                )
+            case .following where now >= partition.quietSince &+ interval:
+                partition.quietSince = now
+                guard let next = partition.next, next > 0 else { continue }
+                do throws(TransportError) {
+                    try consumer.seek(partition.number, to: next - 1)
+                } catch {
+                    complain(error)
+                    return
+                }
+                partition.epoch &+= 1  // only compared
+                partition.state = .verifying(
+                    StoredPosition(nextOffset: next, last: partition.last)
+                )
+            case .assigning, .repositioning, .rewinding, .returning, .verifying, .following: break
+            }
+        }
+        seekPartitions()
     }
 
     /// Remembers that a partition is being read from its beginning.

@@ -143,8 +143,12 @@ final class KafkaTransport: FoldTransport {
     /// Messages seen since the start.
     var messageCount: UInt64 = 0
 
+    /// When `poll` was last called: the time of its messages is not asked for one by one.
+    var polledAt: UInt64 = 0
+
     /// Lets the consumer hand over what it has.
     private func poll(_ timeout: Duration) {
+        polledAt = now
         consumer.poll(
             timeout: timeout,
             countMax: configuration.messagesPerPollMax,
@@ -232,7 +236,13 @@ final class KafkaTransport: FoldTransport {
     func housekeep() {
         let now = self.now
         guard now >= reportAt else { return }
-        reportAt = now &+ 1_000_000_000
+        reportAt =
+            now
+            &+ min(
+                1_000_000_000,
+                UInt64(clamping: configuration.silenceMax.nanoseconds)
+            )
+        probePartitions()
         if !committed.isEmpty {
             consumer.commit(committed)
             committed.removeAll()

@@ -44,6 +44,10 @@ package protocol TransportConsumer: AnyObject {
     /// nothing was heard yet.
     func watermarks(_ partition: Int32) -> (low: Int64, high: Int64)?
 
+    /// Asks a broker where a partition begins and ends; waits a second at most, nil when none
+    /// answered.
+    func askWatermarks(_ partition: Int32) -> (low: Int64, high: Int64)?
+
     /// The broker cluster's id; nil when no broker has been reached yet.
     func clusterID() -> String?
 

@@ -105,6 +105,43 @@ struct KafkaTransportTests {
         }
     }
 
+    @Test(
+        "an emptied broker that says nothing beyond its end is found out",
+        arguments: [false, true]
+    )
+    func silent(whileRunning: Bool) async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 2)
+            broker.change { $0.isSilentBeyondEnd = true }
+            var scenario = Scenario(seed: 9_008)
+            for _ in 0..<3 { try scenario.writeLog(world, records: 60) }
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            var configuration = world.configuration
+            configuration.silenceMax = .milliseconds(50)
+            configuration.probeInterval = .milliseconds(200)
+            func empty() throws {
+                broker.recreate()
+                for _ in 0..<2 { try scenario.writeLog(world, records: 5) }
+                try pump.ship(&scenario.random)
+            }
+            let first = world.aggregator(configuration, source: broker.source)
+            try await world.whileRunning([first]) {
+                #expect(await world.isFolded())
+                if whileRunning {
+                    try empty()
+                    #expect(await world.isFolded())
+                }
+            }
+            if !whileRunning {
+                try empty()
+                try await world.fold([world.aggregator(configuration, source: broker.source)])
+            }
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+
     @Test("offsets deleted by the broker below the stored position change nothing")
     func truncated() async throws {
         try await World.with { world in

@@ -69,6 +69,8 @@ final class ScriptedBroker: Sendable {
         var isEager = false
         var fatal: TransportError?
         var seekFailures = 0
+        /// Whether a fetch beyond the end is answered with nothing, as some brokers do.
+        var isSilentBeyondEnd = false
         var committed: [Int32: Int64] = [:]
         /// Which seeks were made, for tests.
         var seeks: [(partition: Int32, offset: Int64)] = []
@@ -166,6 +168,7 @@ extension ScriptedBroker.State {
             let log = logs[Int(partition)]
             var offset = position
             // As librdkafka with auto.offset.reset=earliest.
+            if offset > log.high, isSilentBeyondEnd { continue }
             if offset < log.low || offset > log.high { offset = log.low }
             member.positions[partition] = offset
             guard offset < log.high else { continue }
@@ -282,6 +285,10 @@ final class ScriptedConsumer: TransportConsumer {
             guard state.logs.indices.contains(Int(partition)) else { return nil }
             return (state.logs[Int(partition)].low, state.logs[Int(partition)].high)
         }
+    }
+
+    func askWatermarks(_ partition: Int32) -> (low: Int64, high: Int64)? {
+        watermarks(partition)
     }
 
     func clusterID() -> String? { "scripted" }
