@@ -134,7 +134,7 @@ def bad_parameters(context: Context) -> None:
         "unknown": [("frm", "-1h")],
         "twice": [("tz", "UTC"), ("tz", "Europe/Berlin")],
         "not covered": [("group_by", "status,application")],
-        "unknown rollup": [("group_by", "upstream")],
+        "no such rollup": [("group_by", "upstream,key")],
         "too many buckets": [("from", "2000-01-01T00:00:00Z"), ("to", "2025-01-01T00:00:00Z"), ("granularity", "1m")],
     }
     wrong = []
