@@ -182,6 +182,30 @@ struct KafkaSinkTests {
         #expect(offsets == Set(0..<50))
     }
 
+    @Test(
+        "a fatal error of the producer costs a retry, and nothing is lost",
+        arguments: [45, 47, 59] as [Int32]
+    )
+    func fatal(code: Int32) async throws {
+        // Out of order sequence number, invalid producer epoch, unknown producer id.
+        let log = try logs.write(10, (0..<300).map { "/\($0)" })
+        let sink = makeSink()
+        try await sink.open()
+        cluster.fail(.produce, with: [code, code])
+        var left: SinkBatch? = try logs.batch(log)
+        var attempts = 0
+        while let present = left, attempts < 50 {
+            attempts += 1
+            let outcome = present.outcome(await sink.deliver(present), marksRejected: true)
+            #expect(outcome.rejected.isEmpty)
+            left = outcome.remainder
+        }
+        #expect(left == nil, "\(attempts) attempts")
+        await sink.close()
+        let offsets = Set(try read().filter { !$0.isMarker }.compactMap(\.offset))
+        #expect(offsets == Set(0..<300))
+    }
+
     @Test("deliveries under way come back when the sink is closed, later ones at once")
     func closing() async throws {
         let log = try logs.write(9, ["/a"])

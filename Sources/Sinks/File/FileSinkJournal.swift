@@ -8,7 +8,7 @@ import Records
 ///
 /// | line | meaning |
 /// |---|---|
-/// | `sluice-file-sink 1 <sequence> <begun at> <file name>` | the first line: which file is written |
+/// | `sluice-file-sink 1 <sequence> <begun at> <file name>` | the first line: what is written |
 /// | `p <log> <next offset>` | everything below is in the files |
 /// | `c <length> <log>:<next offset> …` | the file is so long, and holds up to these offsets |
 ///

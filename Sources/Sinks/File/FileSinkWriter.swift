@@ -13,8 +13,8 @@ import Records
 /// 3. Killed before 2: the next `open` cuts the file back to the journal's length, and the pump
 ///    sends the records again. Killed after 2 but before the pump has stored its checkpoint: the
 ///    pump sends them again, and they are dropped, being below the journal's offsets.
-/// 4. A failed write or sync is never repeated on what is there: everything is closed, and opened as
-///    after a crash, which writes the journal into a new file before anything else is believed.
+/// 4. A failed write or sync is never repeated on what is there: all is closed, and opened as after
+///    a crash, which writes the journal into a new file before anything else is believed.
 ///
 /// Owner: one thread.
 final class FileSinkWriter {

@@ -10,8 +10,8 @@ package struct KafkaSinkConfiguration: Sendable {
     package var partitions = 12
     /// Copies of each partition if the topic has to be created; -1 lets the broker decide.
     package var replication = -1
-    /// After so long without any delivery report the producer is given up and made anew, and what it
-    /// had is sent again later. Chosen: longer than a change of leaders takes.
+    /// After so long without any delivery report the producer is given up and made anew, and what
+    /// it had is sent again later. Chosen: longer than a change of leaders takes.
     package var stallLimit: Duration = .seconds(30)
     /// The longest wait for brokers when the topic is looked for.
     package var openTimeout: Duration = .seconds(10)
