@@ -175,7 +175,8 @@ let package = Package(
             name: "SluiceBench",
             dependencies: [
                 "Records", "Rollups", "EventLog", "FileIO", "Threads", "Aggregator",
-                "EmbeddedPostgres", "Postgres", "Telemetry", logging,
+                "EmbeddedPostgres", "Postgres", "Kafka", "Telemetry",
+                logging,
             ],
             path: "Benchmarks/SluiceBench",
             swiftSettings: strict
@@ -194,7 +195,7 @@ let package = Package(
         tests("FileIO", ["FileIOTesting"]),
         tests("EventLog", ["FileIO", "FileIOTesting", "Records", "Threads"]),
         tests("Postgres", ["PostgresTesting"]),
-        tests("Kafka", ["KafkaTesting", "SluiceConfiguration"]),
+        tests("Kafka", ["KafkaTesting", "SluiceConfiguration", "Threads"]),
         tests("Importing", ["Records", "EventLog", "FileIO", "FileIOTesting"]),
         tests("EmbeddedPostgres", ["Postgres", "PostgresTesting", logging]),
         tests("Aggregator", aggregatorTests),

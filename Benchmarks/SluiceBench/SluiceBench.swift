@@ -24,8 +24,11 @@ struct SluiceBench {
         ]
     }
 
-    /// Runs the benchmarks whose names begin with the arguments, or all.
+    /// Runs the benchmarks whose names begin with the arguments, or all; `kafka` needs a broker.
     static func main() async {
+        if CommandLine.arguments.dropFirst().first == "kafka" {
+            return KafkaBench.run(Array(CommandLine.arguments.dropFirst(2)))
+        }
         let wanted = CommandLine.arguments.dropFirst().joined(separator: " ")
         for benchmark in benchmarks where benchmark.name.hasPrefix(wanted) {
             benchmark.run()

@@ -6,6 +6,12 @@ package struct KafkaTopic: Sendable, Equatable {
     package var name: String
     /// How many partitions it has.
     package var partitionCount: Int
+
+    /// Describes a topic.
+    package init(name: String, partitionCount: Int) {
+        self.name = name
+        self.partitionCount = partitionCount
+    }
 }
 
 /// Looks after topics; owned by one thread, closed when it goes. Every call waits for its answer.
@@ -75,6 +81,9 @@ package final class KafkaAdmin {
         timeout: Duration
     ) throws(KafkaError) -> Bool {
         let client = try open("rd_kafka_CreateTopics")
+        guard !name.isEmpty, !name.utf8.contains(0) else {
+            throw .invalid("rd_kafka_NewTopic_new", "\"\(name)\" is no name of a topic")
+        }
         var text = [CChar](repeating: 0, count: 512)
         let made = unsafe rd_kafka_NewTopic_new(
             name,

@@ -65,6 +65,8 @@ final class KafkaClient {
     private let queue: OpaquePointer
     let waker: KafkaWaker
     private var topics: [OpaquePointer] = unsafe []
+    /// Set when taking the client down could take the process with it: see `KafkaConsumer.close`.
+    var isAbandoned = false
     private let configuration: KafkaConfiguration
 
     /// Which kinds of client there are.
@@ -135,6 +137,7 @@ final class KafkaClient {
         for index in unsafe topics.indices { unsafe rd_kafka_topic_destroy(topics[index]) }
         // References to queues have to go before the client.
         unsafe rd_kafka_queue_destroy(queue)
+        if isAbandoned { return }
         unsafe rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
     }
 
@@ -156,6 +159,11 @@ final class KafkaClient {
         unsafe body(client)
     }
 
+    /// Lends the client and its queue; the pointers must not outlive `body`.
+    func withQueue<T>(_ body: (_ client: OpaquePointer, _ queue: OpaquePointer) -> T) -> T {
+        unsafe body(client, queue)
+    }
+
     /// Waits for an event, which the caller owns; nil after the time, or when woken.
     @inline(always)
     func poll(_ milliseconds: Int32) -> OpaquePointer? {
@@ -173,9 +181,11 @@ final class KafkaClient {
         if let error = unsafe error { throw unsafe KafkaError(consuming: error, call: call) }
     }
 
-    /// Describes a code; `_FATAL` by the error behind it.
+    /// Describes a code; `_FATAL` by the error behind it, and that error as fatal.
     func describe(_ code: rd_kafka_resp_err_t, _ call: String) -> KafkaError {
-        if code == RD_KAFKA_RESP_ERR__FATAL, var error = fatalError {
+        let fatal = unsafe rd_kafka_fatal_error(client, nil, 0)
+        guard fatal != RD_KAFKA_RESP_ERR_NO_ERROR else { return KafkaError(code, call: call) }
+        if code == RD_KAFKA_RESP_ERR__FATAL || code == fatal, var error = fatalError {
             error.call = call
             return error
         }

@@ -97,12 +97,12 @@ extension KafkaConsumer {
 
     /// Commits offsets to the group without waiting; a failure comes as `.error`.
     package func commit(_ offsets: [KafkaPartition: Int64]) throws(KafkaError) {
-        let client = try open("rd_kafka_commit")
+        let client = try open("rd_kafka_commit_queue")
         let list = PartitionList(offsets)
-        let code = unsafe client.with { client in
-            unsafe list.with { unsafe rd_kafka_commit(client, $0, 1) }
+        let code = unsafe client.withQueue { client, queue in
+            unsafe list.with { unsafe rd_kafka_commit_queue(client, $0, queue, nil, nil) }
         }
-        try client.check(code, "rd_kafka_commit")
+        try client.check(code, "rd_kafka_commit_queue")
     }
 
     /// Asks a partition's leader where the partition begins and ends.

@@ -6,6 +6,9 @@ internal import CLibrdkafka
 /// itself. A member that does not poll for `max.poll.interval.ms` loses its partitions.
 package final class KafkaConsumer {
     private var client: KafkaClient?
+    /// Whether this member has joined a cooperative group and not been given its share yet.
+    private var isUnsettled = false
+    private let assignor: KafkaAssignor
 
     /// Ends a wait in `poll` from any thread.
     package let waker: KafkaWaker
@@ -31,7 +34,12 @@ package final class KafkaConsumer {
         fixed["enable.auto.offset.store"] = "false"
         let client = try KafkaClient(.consumer, configuration, fixed: fixed)
         self.client = client
+        self.assignor = assignor
         waker = client.waker
+    }
+
+    deinit {
+        if let client { client.isAbandoned = isUnsettled && Self.mayAbort(client) }
     }
 
     /// Joins the group for these topics; partitions come as `.assigned`.
@@ -42,6 +50,7 @@ package final class KafkaConsumer {
             unsafe list.with { unsafe rd_kafka_subscribe(client, $0) }
         }
         try client.check(code, "rd_kafka_subscribe")
+        if assignor == .cooperativeSticky { isUnsettled = true }
     }
 
     /// Waits for messages and events, and hands over those that are there.
@@ -62,6 +71,7 @@ package final class KafkaConsumer {
         var milliseconds = timeout.wholeMilliseconds
         while count < countMax, let event = unsafe client.poll(milliseconds) {
             milliseconds = 0
+            if isUnsettled, unsafe Self.isAssignment(event) { isUnsettled = false }
             unsafe Self.handOver(event, client, body)
             unsafe rd_kafka_event_destroy(event)
             count += 1
@@ -74,30 +84,78 @@ package final class KafkaConsumer {
     /// Partitions are given back without further events. A static member stays a member until its
     /// session ends.
     ///
+    /// librdkafka before 2.3 must not be taken down between joining and the first assignment of a
+    /// cooperative group: then this waits for the assignment, and if none comes, lets the client's
+    /// memory and threads be.
+    ///
     /// - Parameter timeout: After which the group is left to find out by itself.
     package func close(timeout: Duration = .seconds(10)) {
         guard let client else { return }
         self.client = nil
-        let queue = unsafe client.with { client -> OpaquePointer? in
-            guard let queue = unsafe rd_kafka_queue_get_consumer(client) else { return nil }
-            let error = unsafe rd_kafka_consumer_close_queue(client, queue)
-            if let error = unsafe error { unsafe rd_kafka_error_destroy(error) }
-            return unsafe queue
-        }
-        guard let queue = unsafe queue else { return }
-        defer { unsafe rd_kafka_queue_destroy(queue) }
-        let clock = ContinuousClock()
-        let deadline = clock.now.advanced(by: timeout)
-        while unsafe client.with({ unsafe rd_kafka_consumer_closed($0) }) == 0 {
-            let left = clock.now.duration(to: deadline)
-            guard left > .zero else { return }
-            guard let event = unsafe client.poll(min(left, .seconds(1)).wholeMilliseconds) else {
-                continue
+        let deadline = ContinuousClock.now.advanced(by: timeout)
+        if isUnsettled, Self.mayAbort(client) {
+            unsafe Self.drain(client, until: deadline) { event in
+                if unsafe Self.isAssignment(event) { isUnsettled = false }
+            } isDone: {
+                !isUnsettled
             }
+            client.isAbandoned = isUnsettled
+        }
+        let error = unsafe client.withQueue { client, queue in
+            unsafe rd_kafka_consumer_close_queue(client, queue)
+        }
+        if let error = unsafe error {
+            // It is closed already, by a fatal error.
+            return unsafe rd_kafka_error_destroy(error)
+        }
+        // From here on librdkafka takes any answer to a rebalance for giving everything up; there
+        // may be one that nobody has answered.
+        unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) }
+        unsafe Self.drain(client, until: deadline) { event in
             if unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {
                 unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) }
             }
+        } isDone: {
+            unsafe client.with { unsafe rd_kafka_consumer_closed($0) } != 0
+        }
+    }
+
+    /// Looks at events and drops them until something is done, or the deadline.
+    private static func drain(
+        _ client: KafkaClient,
+        until deadline: ContinuousClock.Instant,
+        _ body: (OpaquePointer) -> Void,
+        isDone: () -> Bool
+    ) {
+        while !isDone() {
+            let left = ContinuousClock.now.duration(to: deadline)
+            guard left > .zero else { return }
+            // The end of closing wakes the wait without an event.
+            guard let event = unsafe client.poll(min(left, .seconds(1)).wholeMilliseconds) else {
+                continue
+            }
+            unsafe body(event)
             unsafe rd_kafka_event_destroy(event)
+        }
+    }
+
+    /// Whether an event gives partitions, if only none, to this member.
+    private static func isAssignment(_ event: OpaquePointer) -> Bool {
+        unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE
+            && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+    }
+
+    /// Whether librdkafka might end the process when this client goes before its first assignment.
+    ///
+    /// Versions before 2.3 fail an assertion (`rd_kafka_sticky_assignor_state_destroy`, its issue
+    /// 4312) when a member of a cooperative group goes after it joined and before it was told its
+    /// share. A client without a member id has not joined.
+    private static func mayAbort(_ client: KafkaClient) -> Bool {
+        guard rd_kafka_version() < 0x0203_0000 else { return false }
+        return unsafe client.with { client in
+            guard let id = unsafe rd_kafka_memberid(client) else { return false }
+            defer { unsafe rd_kafka_mem_free(client, id) }
+            return unsafe id.pointee != 0
         }
     }
 
@@ -144,7 +202,7 @@ package final class KafkaConsumer {
             guard code != RD_KAFKA_RESP_ERR_NO_ERROR, code != RD_KAFKA_RESP_ERR__NO_OFFSET else {
                 return
             }
-            body(.error(client.describe(code, "rd_kafka_commit"), nil))
+            body(.error(client.describe(code, "rd_kafka_commit_queue"), nil))
         case RD_KAFKA_EVENT_ERROR:
             let error = unsafe client.error(of: event)
             var partition: KafkaPartition?

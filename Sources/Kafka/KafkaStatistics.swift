@@ -18,7 +18,8 @@ package struct KafkaStatistics: Sendable, Equatable {
     package var brokersUp = 0
     /// The worst broker's 99th percentile of a request's time in the last interval.
     package var roundTripP99: Duration = .zero
-    /// Per partition the messages between what was handed over and the end, where known.
+    /// Per partition the messages between what this member has committed and the end; of those
+    /// partitions only that it has committed for.
     package var lag: [KafkaPartition: Int] = [:]
 
     /// Reads the text of a `.statistics` event; nil when it is not what librdkafka writes.
