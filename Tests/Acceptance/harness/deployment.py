@@ -37,9 +37,10 @@ class Up:
 
     def __init__(
         self, context: Context, gateway: dict[str, Any] | None = None, data: Path | None = None,
-        **more: Any,
+        environment: dict[str, str] | None = None, **more: Any,
     ) -> None:
         self.context = context
+        self.environment = environment
         self.data = data or context.make_directory()
         self.settings = settings(context, self.data, gateway, **more)
         self.config = context.configuration(self.settings, f"up-{self.data.name}.yaml")
@@ -49,7 +50,7 @@ class Up:
 
     def start(self, seconds: float = 60) -> "Up":
         """Starts it and waits until both servers are ready."""
-        self.process = self.context.start("up", "--config", str(self.config))
+        self.process = self.context.start("up", "--config", str(self.config), environment=self.environment)
         self.wait_ready(seconds)
         return self
 
@@ -87,9 +88,10 @@ class Roles:
 
     def __init__(
         self, context: Context, database: Database, gateway: dict[str, Any] | None = None,
-        data: Path | None = None, **more: Any,
+        data: Path | None = None, environment: dict[str, str] | None = None, **more: Any,
     ) -> None:
         self.context = context
+        self.environment = environment
         self.database = database
         self.data = data or context.make_directory()
         self.settings = settings(context, self.data, gateway, postgres=database.uri, **more)
@@ -100,11 +102,11 @@ class Roles:
 
     def migrate(self) -> None:
         """Makes the tables."""
-        self.context.run("migrate", "--config", self.config)
+        self.context.run("migrate", "--config", self.config, environment=self.environment)
 
     def start_gateway(self, seconds: float = 30) -> Process:
         """Starts a gateway and waits until it is ready."""
-        process = self.context.start("gateway", "--config", str(self.config))
+        process = self.context.start("gateway", "--config", str(self.config), environment=self.environment)
 
         def ready() -> bool:
             process.require_running()
@@ -115,11 +117,11 @@ class Roles:
 
     def start_aggregator(self) -> Process:
         """Starts an aggregator, which has no port to wait for."""
-        return self.context.start("aggregator", "--config", str(self.config))
+        return self.context.start("aggregator", "--config", str(self.config), environment=self.environment)
 
     def start_serve(self, seconds: float = 30) -> Process:
         """Starts the query API and waits until it is ready."""
-        process = self.context.start("serve", "--config", str(self.config))
+        process = self.context.start("serve", "--config", str(self.config), environment=self.environment)
 
         def ready() -> bool:
             process.require_running()
@@ -137,7 +139,7 @@ class Roles:
 
     def make_token(self, *arguments: str) -> str:
         """A new token: the only thing on standard output."""
-        result = self.context.run("token", "create", "--config", self.config, *arguments)
+        result = self.context.run("token", "create", "--config", self.config, *arguments, environment=self.environment)
         text = result.stdout.decode()
         check(text.endswith("\n") and len(text.split()) == 1, f"standard output of token create: {text!r}")
         return text.strip()
