@@ -50,8 +50,9 @@ package final class Pump: Service {
 
     /// Ships until graceful shutdown or cancellation.
     ///
-    /// What is under way then is waited for as long as `drainLimit`; what is not acknowledged by
-    /// then is sent again by the next pump.
+    /// A graceful shutdown first delivers what is in the logs, to sinks that take it and at most for
+    /// `drainLimit`; after a cancellation only what is under way is waited for. What is not
+    /// acknowledged by then is sent again by the next pump.
     ///
     /// - Throws: When a directory of checkpoints cannot be made.
     package func run() async throws {
@@ -84,10 +85,10 @@ package final class Pump: Service {
                     }
                 }
             } onGracefulShutdown: {
-                self.end(runners)
+                self.end(runners, drains: true)
             }
         } onCancel: {
-            self.end(runners)
+            self.end(runners, drains: false)
         }
     }
 
@@ -108,10 +109,10 @@ package final class Pump: Service {
     }
 
     /// Lets every thread return from what it waits for.
-    private func end(_ runners: [SinkRunner]) {
+    private func end(_ runners: [SinkRunner], drains: Bool) {
         isStopping.store(true, ordering: .releasing)
         watcher.ring()
         directory.ringBell()
-        for runner in runners { runner.stop() }
+        for runner in runners { runner.stop(drains: drains) }
     }
 }

@@ -122,9 +122,7 @@ package final class SinkDriver {
     }
 
     /// Looks at everything once.
-    ///
-    /// - Parameter reads: Whether new records are read; false while stopping.
-    package func step(reads: Bool = true) -> Step {
+    package func step() -> Step {
         survey()
         let isKnown = topologySeen == directory.topologyCount
         var step = Step(wakeAt: isKnown ? max(surveyAt, surveyNotBefore) : surveyNotBefore)
@@ -139,14 +137,18 @@ package final class SinkDriver {
             }
         case .opening: break
         case .open:
-            if reads {
-                startDeliveries(&step)
-                startFlush(&step)
-            }
+            startDeliveries(&step)
+            startFlush(&step)
         }
         storeCheckpoints(&step)
         publish()
         return step
+    }
+
+    /// Whether stepping on would bring nothing: all is acknowledged, or the sink takes nothing now.
+    package var isAtRest: Bool {
+        guard case .open = connection, breaker.state == .closed else { return activeCount == 0 }
+        return flights.isEmpty && topologySeen == directory.topologyCount && !refreshMarks()
     }
 
     /// Starts what may be started: repetitions that are due first, then what is newly read.

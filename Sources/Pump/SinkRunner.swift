@@ -18,6 +18,8 @@ final class SinkRunner: Sendable {
     private let inbox = Mutex<[SinkDriver.Completion]>([])
     private let doorbell = Doorbell()
     private let isStopping = Atomic<Bool>(false)
+    /// Whether what is in the logs is delivered before the stop.
+    private let isDraining = Atomic<Bool>(false)
     /// Whether the driver waits for a change of the logs.
     private let isWaitingForLogs = Atomic<Bool>(false)
     /// The count of changes before the driver looked last.
@@ -64,8 +66,12 @@ final class SinkRunner: Sendable {
         }
     }
 
-    /// Lets `run` return: nothing more is read, and what is under way is waited for, but not long.
-    func stop() {
+    /// Lets `run` return soon.
+    ///
+    /// - Parameter drains: Whether what is in the logs is delivered before, if that is possible
+    ///   without waiting long; otherwise only what is under way is waited for.
+    func stop(drains: Bool) {
+        isDraining.store(drains, ordering: .releasing)
         isStopping.store(true, ordering: .releasing)
         doorbell.ring()
     }
@@ -127,11 +133,14 @@ final class SinkRunner: Sendable {
             wait(since: rung, until: step.wakeAt)
             isWaitingForLogs.store(false, ordering: .relaxed)
         }
-        drain(driver)
+        drain(driver, queue)
     }
 
-    /// Waits for what is under way, then stores the checkpoints.
-    private func drain(_ driver: SinkDriver) {
+    /// Delivers what is left, or waits for what is under way, then stores the checkpoints.
+    private func drain(
+        _ driver: SinkDriver,
+        _ queue: AsyncStream<SinkDriver.Job>.Continuation
+    ) {
         let (seconds, attoseconds) = drainLimit.components
         let deadline =
             time.monotonicNanoseconds() &+ UInt64(clamping: seconds) &* 1_000_000_000
@@ -139,8 +148,17 @@ final class SinkRunner: Sendable {
         while true {
             let rung = doorbell.count
             answer(driver)
-            if driver.activeCount == 0 || time.monotonicNanoseconds() >= deadline { break }
-            wait(since: rung, until: deadline)
+            if time.monotonicNanoseconds() >= deadline { break }
+            var wakeAt = deadline
+            if isDraining.load(ordering: .acquiring) {
+                if driver.isAtRest { break }
+                let step = driver.step()
+                for job in step.jobs { queue.yield(job) }
+                wakeAt = min(wakeAt, step.wakeAt)
+            } else if driver.activeCount == 0 {
+                break
+            }
+            wait(since: rung, until: wakeAt)
         }
         driver.storeAllCheckpoints()
     }

@@ -6,6 +6,7 @@ import KafkaTesting
 import Logging
 import Pump
 import Records
+import ServiceLifecycleTestKit
 import Sinks
 import Synchronization
 import Telemetry
@@ -140,6 +141,27 @@ struct ServiceTests {
                 #expect(await sink.waits(for: sure), "round \(round)")
             }
         }
+    }
+
+    @Test("a graceful shutdown delivers what is in the logs, ends included")
+    func graceful() async throws {
+        let sink = RecordingSink()
+        let directory = self.directory
+        let lane = try directory.openLane(0, smallConfiguration())
+        let pump = makePump([PumpedSink(name: "one", sink: sink)])
+        let end = try await testGracefulShutdown { trigger in
+            async let run: Void = pump.run()
+            try lane.append(count: 10)
+            #expect(await sink.waits(for: 11))
+            try lane.append(count: 500)
+            try lane.close()
+            trigger.triggerGracefulShutdown()
+            try await run
+            return lane.nextOffset.rawValue
+        }
+        #expect(sink.count == Int(end))
+        let checkpoint = try directory.checkpoints(consumer: "sink-one").load(lane.logID)
+        #expect(checkpoint.rawValue == end + 1)
     }
 
     @Test("through failing brokers and restarts of the pump every record arrives in the topic")

@@ -184,7 +184,7 @@ struct SimulationTests {
     )
     func everything(isTransport: Bool) throws {
         var generator = SystemRandom()
-        for _ in 0..<25 {
+        for _ in 0..<12 {
             let seed = generator.next()
             do {
                 let simulation = try Simulation(seed: seed, isTransport: isTransport)
