@@ -220,6 +220,7 @@ let package = Package(
             [
                 "Sinks", "Records", "EventLog", "FileIO", "FileIOTesting", "Kafka", "KafkaTesting",
                 "Telemetry", "Threads", logging,
+                .product(name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle"),
             ]
         ),
         tests("SluiceConfiguration", []),
