@@ -50,8 +50,8 @@ package final class Pump: Service {
 
     /// Ships until graceful shutdown or cancellation.
     ///
-    /// A graceful shutdown first delivers what is in the logs, to sinks that take it and at most for
-    /// `drainLimit`; after a cancellation only what is under way is waited for. What is not
+    /// A graceful shutdown first delivers what is in the logs, to sinks that take it and at most
+    /// for `drainLimit`; after a cancellation only what is under way is waited for. What is not
     /// acknowledged by then is sent again by the next pump.
     ///
     /// - Throws: When a directory of checkpoints cannot be made.

@@ -49,10 +49,10 @@ private final class RecordingSink: Sink {
 
     var count: Int { state.withLock { $0.records.values.reduce(0) { $0 + $1.count } } }
 
-    /// Waits until so many records have arrived; false after half a minute.
+    /// Waits until so many records have arrived; false after a minute.
     func waits(for wanted: Int) async -> Bool {
         await ThreadOwned(name: "wait", ()).run { _ in
-            for _ in 0..<300 {
+            for _ in 0..<600 {
                 let rung = self.doorbell.count
                 if self.count >= wanted { return true }
                 self.doorbell.wait(since: rung, timeoutNanoseconds: 100_000_000)
@@ -148,7 +148,16 @@ struct ServiceTests {
         let sink = RecordingSink()
         let directory = self.directory
         let lane = try directory.openLane(0, smallConfiguration())
-        let pump = makePump([PumpedSink(name: "one", sink: sink)])
+        var configuration = PumpConfiguration()
+        configuration.drainLimit = .seconds(60)
+        let pump = Pump(
+            configuration,
+            logs: directory,
+            sinks: [PumpedSink(name: "one", sink: sink)],
+            time: SystemTimeSource(),
+            metrics: MetricsRegistry(),
+            logger: silent
+        )
         let end = try await testGracefulShutdown { trigger in
             async let run: Void = pump.run()
             try lane.append(count: 10)
@@ -192,7 +201,7 @@ struct ServiceTests {
             )
             let isDown = round == 3
             try await withPump(makePump([PumpedSink(name: "central", sink: sink)])) {
-                let isDone = await wait(log, end, tries: isDown ? 20 : 300)
+                let isDone = await wait(log, end, tries: isDown ? 20 : 600)
                 #expect(isDown || isDone, "round \(round)")
             }
             if isDown { try cluster.bringUp(broker: 2) }
@@ -206,9 +215,12 @@ struct ServiceTests {
         )
         let end = Offset(lane.nextOffset.rawValue + 1)
         try await withPump(makePump([PumpedSink(name: "central", sink: sink)])) {
-            #expect(await wait(log, end, tries: 300))
+            #expect(await wait(log, end, tries: 600))
         }
-        let found = try offsets(cluster.configuration, partitions: 4)
+        let brokers = cluster.configuration
+        let found = try await ThreadOwned(name: "reader", ()).run { _ throws in
+            try offsets(brokers, partitions: 4)
+        }
         #expect(found.records == Set(0..<lane.nextOffset.rawValue))
         #expect(found.ends == [lane.nextOffset.rawValue])
     }

@@ -7,6 +7,7 @@ import Records
 import Sinks
 import Telemetry
 import Testing
+import Threads
 
 @Suite("Kafka sink", .timeLimit(.minutes(2)))
 struct KafkaSinkTests {
@@ -36,8 +37,11 @@ struct KafkaSinkTests {
         )
     }
 
-    private func read() throws -> [Message] {
-        try readTopic(cluster.configuration, "records", partitions: 4)
+    private func read() async throws -> [Message] {
+        let configuration = cluster.configuration
+        return try await ThreadOwned(name: "reader", ()).run { _ throws in
+            try readTopic(configuration, "records", partitions: 4)
+        }
     }
 
     @Test("records and markers have the form that the format page describes")
@@ -51,7 +55,7 @@ struct KafkaSinkTests {
         #expect(await sink.deliver(batch) == .accepted)
         await sink.close()
 
-        let messages = try read()
+        let messages = try await read()
         #expect(messages.count == 5)
         #expect(messages.allSatisfy { $0.key == log.description })
         #expect(messages.allSatisfy { $0.headers["sluice-log"] == log.description })
@@ -94,7 +98,7 @@ struct KafkaSinkTests {
         #expect(batch.recordCount == 3)
         #expect(await sink.deliver(batch) == .accepted)
         await sink.close()
-        #expect(try read().map(\.offset) == [2, 3, 9])
+        #expect(try await read().map(\.offset) == [2, 3, 9])
     }
 
     @Test("errors of the broker that pass do not show, and nothing is lost")
@@ -106,7 +110,7 @@ struct KafkaSinkTests {
         cluster.fail(.produce, with: [6, 19, 7])
         #expect(await sink.deliver(try logs.batch(log)) == .accepted)
         await sink.close()
-        let offsets = Set(try read().filter { !$0.isMarker }.compactMap(\.offset))
+        let offsets = Set(try await read().filter { !$0.isMarker }.compactMap(\.offset))
         #expect(offsets == Set(0..<500))
     }
 
@@ -120,7 +124,7 @@ struct KafkaSinkTests {
         await sink.close()
         #expect(result.exceptions.map(\.offsets) == [Offset(1)..<Offset(2)])
         #expect(result.exceptions.map(\.verdict) == [.rejected(.tooLarge)])
-        #expect(try read().filter { !$0.isMarker }.compactMap(\.offset) == [0, 2])
+        #expect(try await read().filter { !$0.isMarker }.compactMap(\.offset) == [0, 2])
     }
 
     @Test("when a broker refuses a request the records are sent again in smaller ones")
@@ -141,7 +145,7 @@ struct KafkaSinkTests {
         await sink.close()
         #expect(attempts > 1)
         #expect(batch == nil)
-        let offsets = Set(try read().filter { !$0.isMarker }.compactMap(\.offset))
+        let offsets = Set(try await read().filter { !$0.isMarker }.compactMap(\.offset))
         #expect(offsets == Set(0..<200))
     }
 
@@ -178,7 +182,7 @@ struct KafkaSinkTests {
         }
         #expect(left == nil)
         await sink.close()
-        let offsets = Set(try read().filter { !$0.isMarker }.compactMap(\.offset))
+        let offsets = Set(try await read().filter { !$0.isMarker }.compactMap(\.offset))
         #expect(offsets == Set(0..<50))
     }
 
@@ -202,7 +206,7 @@ struct KafkaSinkTests {
         }
         #expect(left == nil, "\(attempts) attempts")
         await sink.close()
-        let offsets = Set(try read().filter { !$0.isMarker }.compactMap(\.offset))
+        let offsets = Set(try await read().filter { !$0.isMarker }.compactMap(\.offset))
         #expect(offsets == Set(0..<300))
     }
 
@@ -250,7 +254,7 @@ struct KafkaSinkTests {
             for await result in group { #expect(result == .accepted) }
         }
         await sink.close()
-        let messages = try read()
+        let messages = try await read()
         for id in ids {
             let own = messages.filter { $0.key == id.description && !$0.isMarker }
             #expect(Set(own.compactMap(\.offset)) == Set(0..<700))
