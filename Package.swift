@@ -212,7 +212,7 @@ let package = Package(
             "Sinks",
             [
                 "Records", "EventLog", "FileIO", "FileIOTesting", "Kafka", "KafkaTesting",
-                "Telemetry", logging,
+                "Telemetry", "Threads", logging,
             ]
         ),
         tests(
