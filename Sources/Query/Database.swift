@@ -4,25 +4,38 @@ package import Postgres
 /// The query API's access to PostgreSQL: bounded connections, and failures put into words.
 package struct Database: Sendable {
     private let pool: PostgresPool
+    private let exports: PostgresPool
     private let logger: Logger
 
     /// A database with at most `poolSize` connections, made when first needed.
     package init(_ configuration: QueryConfiguration, logger: Logger) {
-        let options = PostgresConnectionOptions(
-            applicationName: "sluice query",
-            connectTimeoutSeconds: 5,
-            statementTimeoutMilliseconds: configuration.statementTimeoutMilliseconds
-        )
-        pool = PostgresPool(
-            configuration.postgresURI,
-            size: configuration.poolSize,
-            waitersMax: configuration.poolWaitersMax,
-            options: options
-        ) { connection in
-            // Compiling expressions takes longer than the short questions that we ask; merging a
-            // quarter's histograms spills to disk with the default of 4 MB (1.7 s, 260,000 rows).
-            try connection.execute("SET jit = off; SET work_mem = '32MB'")
+        func makePool(_ size: Int, _ waiters: Int, _ timeout: Int) -> PostgresPool {
+            PostgresPool(
+                configuration.postgresURI,
+                size: size,
+                waitersMax: waiters,
+                options: PostgresConnectionOptions(
+                    applicationName: "sluice query",
+                    connectTimeoutSeconds: 5,
+                    statementTimeoutMilliseconds: timeout
+                )
+            ) { connection in
+                // Compiling expressions takes longer than the short questions that we ask; merging
+                // a quarter's histograms spills to disk with the default of 4 MB (1.7 s, 260,000
+                // rows).
+                try connection.execute("SET jit = off; SET work_mem = '32MB'")
+            }
         }
+        pool = makePool(
+            configuration.poolSize,
+            configuration.poolWaitersMax,
+            configuration.statementTimeoutMilliseconds
+        )
+        exports = makePool(
+            configuration.exportsMax,
+            configuration.exportsMax,
+            configuration.exportTimeoutMilliseconds
+        )
         self.logger = logger
     }
 
@@ -44,8 +57,24 @@ package struct Database: Sendable {
         }
     }
 
+    /// Does `body`, which only reads and may take long, with one of the few connections for that.
+    ///
+    /// On cancellation while waiting for a connection nothing has been read.
+    func export(
+        _ body: @Sendable (PostgresConnection) throws(QueryFailure) -> Void
+    ) async throws(Problem) {
+        do {
+            try await exports.run { connection in try body(connection) }
+        } catch {
+            throw problem(error)
+        }
+    }
+
     /// Closes idle connections.
-    package func close() async { await pool.close() }
+    package func close() async {
+        await pool.close()
+        await exports.close()
+    }
 
     private func problem(_ error: any Error) -> Problem {
         let failure: QueryFailure

@@ -16,6 +16,10 @@ package struct Freshness: Equatable, Sendable {
     /// Whether any rollup has merged keys into `__other__`.
     package var hasOther: Bool
 
+    /// Changes with every commit of a fold; the same state gives the same answers, except that
+    /// keys may move into `__other__`.
+    package var state: String
+
     /// Reads the state within the current transaction.
     ///
     /// A log is open until its end marker, until an operator retires it, or until 24 hours of
@@ -33,12 +37,15 @@ package struct Freshness: Equatable, Sendable {
                   CASE WHEN count(*) = 0 THEN NULL
                     ELSE coalesce(min(known) FILTER (WHERE is_open), now()) END,
                   EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
-                    AND name IN (\(Self.names)))
+                    AND name IN (\(Self.names))),
+                  coalesce(sum(mark), 0)::text
                 FROM (
                   SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known,
                     ended_at IS NULL AND end_offset IS NULL AND retired_at IS NULL
                       AND greatest(heartbeat_at, last_folded_at) > now() - interval '24 hours'
-                      AS is_open
+                      AS is_open,
+                    -- Every fold writes the row of each of its logs.
+                    hashtextextended(log_id::text || xmin::text, 0)::numeric AS mark
                   FROM sluice.log
                 ) l
                 """
@@ -59,6 +66,7 @@ package struct Freshness: Equatable, Sendable {
         }
         completeTo = result.timestamp(0, 2)
         hasOther = result.bool(0, 3) ?? true
+        state = result.text(0, 4) ?? ""
     }
 
     private static let other = "__other__"

@@ -1,5 +1,5 @@
 /// One cell of an answer.
-package enum Value: Equatable, Sendable {
+package enum Value: Hashable, Sendable {
     /// Unknown or absent.
     case null
     /// A count, a number of bytes or a status.

@@ -84,14 +84,38 @@ paths:
           schema: { type: string }
         - name: limit
           in: query
-          description: Most rows of the answer.
-          schema: { type: integer, minimum: 1, maximum: 10000, default: 1000 }
+          description: >-
+            Most rows of the answer. `none` streams all rows as CSV or NDJSON; without `order`, `compare` and
+            `cursor`.
+          schema:
+            oneOf:
+              - { type: integer, minimum: 1, maximum: 10000 }
+              - { type: string, enum: [none] }
+            default: 1000
+        - name: cursor
+          in: query
+          description: >-
+            `next` of the page before; all parameters but `limit` and `format` must be as they were for it.
+          schema: { type: string }
+        - name: fill
+          in: query
+          description: >-
+            `zero` adds a row for every group of the answer in every bucket: counts are 0, ratios, averages,
+            minima, maxima and percentiles null.
+          schema: { type: string, enum: [none, zero], default: none }
+        - name: compare
+          in: query
+          description: >-
+            Gives every row each metric of an earlier window too, as `<metric>_previous`: `previous`, or a
+            distance such as `-1h`, `-7d`, `-4w`.
+          schema: { type: string, pattern: "^(previous|-[0-9]+[smhdw])$" }
         - name: format
           in: query
           description: How the answer is written.
           schema: { type: string, enum: [json, csv, ndjson], default: json }
       responses:
         "200": { $ref: "#/components/responses/Usage" }
+        "304": { $ref: "#/components/responses/NotModified" }
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
@@ -107,6 +131,100 @@ paths:
         content:
           application/json:
             schema: { $ref: "#/components/schemas/UsageRequest" }
+      responses:
+        "200": { $ref: "#/components/responses/Usage" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "413": { $ref: "#/components/responses/BodyTooLarge" }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/TooCostly" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
+  /v1/top:
+    get:
+      operationId: top
+      summary: The groups with the largest first metric over a range, how many groups there are, and the total.
+      parameters:
+        - name: from
+          in: query
+          description: As for `/v1/usage`.
+          schema: { type: string, default: "-24h" }
+        - name: to
+          in: query
+          description: As for `/v1/usage`.
+          schema: { type: string, default: now }
+        - name: tz
+          in: query
+          description: IANA name of the zone of dates and of the answer's times.
+          schema: { type: string, default: UTC }
+        - name: group_by
+          in: query
+          required: true
+          description: What is ranked, as a comma list; no dimension twice.
+          style: form
+          explode: false
+          schema:
+            type: array
+            uniqueItems: true
+            minItems: 1
+            items: { $ref: "#/components/schemas/Dimension" }
+        - name: metrics
+          in: query
+          description: What is asked for; the first one ranks, the largest first, null last.
+          style: form
+          explode: false
+          schema:
+            type: array
+            items: { $ref: "#/components/schemas/Metric" }
+            default: [requests, errors]
+        - name: filter
+          in: query
+          description: As for `/v1/usage`.
+          style: form
+          explode: true
+          schema:
+            type: array
+            maxItems: 50
+            items: { type: string, pattern: "^[a-z_]+:(eq|ne|in|nin|prefix):[\\s\\S]*$" }
+        - name: limit
+          in: query
+          description: Most groups of the answer.
+          schema: { type: integer, minimum: 1, maximum: 10000, default: 10 }
+        - name: cursor
+          in: query
+          description: >-
+            `next` of the page before; all parameters but `limit` and `format` must be as they were for it.
+          schema: { type: string }
+        - name: compare
+          in: query
+          description: >-
+            Gives every row each metric of an earlier window too, as `<metric>_previous`: `previous`, or a
+            distance such as `-1h`, `-7d`, `-4w`.
+          schema: { type: string, pattern: "^(previous|-[0-9]+[smhdw])$" }
+        - name: format
+          in: query
+          description: How the answer is written.
+          schema: { type: string, enum: [json, csv, ndjson], default: json }
+      responses:
+        "200": { $ref: "#/components/responses/Usage" }
+        "304": { $ref: "#/components/responses/NotModified" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "422": { $ref: "#/components/responses/TooCostly" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
+    post:
+      operationId: topByBody
+      summary: As GET, with the parameters as JSON.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/TopRequest" }
       responses:
         "200": { $ref: "#/components/responses/Usage" }
         "400": { $ref: "#/components/responses/BadRequest" }
@@ -204,6 +322,12 @@ components:
         Sluice-Truncated:
           description: "`true` if more rows exist than the limit."
           schema: { type: string, enum: ["true"] }
+        Sluice-Next:
+          description: The cursor of the next page, if there is one.
+          schema: { type: string }
+        ETag:
+          description: For `If-None-Match`; changes when something was folded.
+          schema: { type: string }
       content:
         application/json:
           schema: { $ref: "#/components/schemas/UsageAnswer" }
@@ -211,6 +335,10 @@ components:
           schema: { type: string }
         application/x-ndjson:
           schema: { type: string }
+    NotModified:
+      description: Nothing was folded since the answer that `If-None-Match` names.
+      headers:
+        ETag: { schema: { type: string } }
     Health:
       description: Fine.
       content:
@@ -285,7 +413,28 @@ components:
         group_by: { $ref: "#/components/schemas/Texts" }
         filter: { $ref: "#/components/schemas/Texts" }
         order: { $ref: "#/components/schemas/Texts" }
+        limit:
+          oneOf:
+            - { type: integer, minimum: 1, maximum: 10000 }
+            - { type: string, enum: [none] }
+        cursor: { type: string }
+        fill: { type: string, enum: [none, zero] }
+        compare: { type: string }
+        format: { type: string, enum: [json, csv, ndjson] }
+    TopRequest:
+      type: object
+      required: [group_by]
+      additionalProperties: false
+      properties:
+        from: { type: string }
+        to: { type: string }
+        tz: { type: string }
+        metrics: { $ref: "#/components/schemas/Texts" }
+        group_by: { $ref: "#/components/schemas/Texts" }
+        filter: { $ref: "#/components/schemas/Texts" }
         limit: { type: integer, minimum: 1, maximum: 10000 }
+        cursor: { type: string }
+        compare: { type: string }
         format: { type: string, enum: [json, csv, ndjson] }
     Time:
       type: string
@@ -317,7 +466,21 @@ components:
         truncated:
           type: boolean
           description: True if more rows exist than the limit; else not there.
-        next: { type: "null", description: Reserved for paging. }
+        next:
+          description: The cursor of the next page; null if this is the last.
+          type: [string, "null"]
+        compare:
+          type: object
+          description: The earlier window, if one was asked for.
+          required: [from, to]
+          properties:
+            from: { $ref: "#/components/schemas/Time" }
+            to: { $ref: "#/components/schemas/Time" }
+        groups: { type: integer, description: "How many groups there are; of `/v1/top` only." }
+        total:
+          description: The metrics of all groups together; of `/v1/top` only.
+          type: object
+          additionalProperties: { type: [number, "null"] }
     UsageRow:
       type: object
       description: >-

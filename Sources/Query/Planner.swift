@@ -30,8 +30,18 @@ package struct Plan: Sendable {
     /// The buckets; empty for `total`.
     package var buckets: TimeBuckets
 
-    /// What is read, in order of time, without gaps or overlaps from `from` to `to`.
+    /// What is read, in order of time, without gaps or overlaps from `readFrom` to `to`.
     package var spans: [Span]
+
+    /// Where reading begins: at `from`, or for later pages at the bucket of the cursor.
+    package var readFrom: Int64
+
+    /// Lets reading begin with a bucket (Unix seconds), which must be one of the answer's.
+    mutating func begin(with bucket: Int64) {
+        let finest = rollup.finestTier.microseconds
+        readFrom = max(from, CivilTime.floor(bucket * 1_000_000, to: finest))
+        spans = Planner.spans(rollup, readFrom, to, buckets)
+    }
 }
 
 /// Chooses the cheapest way that answers a question exactly.
@@ -93,7 +103,8 @@ package struct Planner: Sendable {
             granularity: granularity,
             zone: zone,
             buckets: buckets,
-            spans: Self.spans(rollup, from, to, buckets)
+            spans: Self.spans(rollup, from, to, buckets),
+            readFrom: from
         )
     }
 

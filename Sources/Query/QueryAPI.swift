@@ -44,11 +44,13 @@ package struct APIReply: Sendable {
     package var status: Int
     /// Header fields besides those that every answer gets.
     package var headers: [(name: String, value: String)]
-    /// The body.
+    /// The body, unless it is streamed.
     package var body: [UInt8]
+    /// Writes a body of any length piece by piece; throws if it could not be written to its end.
+    package var stream: ExportStream?
 
     /// An answer of some media type.
-    init(_ mediaType: String, _ body: [UInt8]) {
+    init(_ mediaType: String, _ body: [UInt8] = []) {
         status = 200
         headers = [("Content-Type", mediaType)]
         self.body = body
@@ -83,6 +85,7 @@ package struct QueryAPI: Sendable {
         case portal = "/portal"
         case assets = "/assets/"
         case usage = "/v1/usage"
+        case top = "/v1/top"
         case meta = "/v1/meta"
         case ledger = "/v1/ledger"
         case openAPI = "/openapi.yaml"
@@ -91,7 +94,9 @@ package struct QueryAPI: Sendable {
         case ready = "/readyz"
 
         /// Methods that the endpoint takes.
-        var methods: [String] { self == .usage ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"] }
+        var methods: [String] {
+            self == .usage || self == .top ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"]
+        }
 
         /// The endpoint that answers `path`.
         init?(path: String) {
@@ -107,6 +112,7 @@ package struct QueryAPI: Sendable {
     let database: Database
     let access: Access
     let engine: UsageEngine
+    let answers: AnswerCache
     let metrics: MetricsRegistry
     let now: @Sendable () -> Int64
     private let statistics: RequestStatistics
@@ -123,7 +129,10 @@ package struct QueryAPI: Sendable {
         self.configuration = configuration
         database = Database(configuration, logger: logger)
         access = Access(configuration, database: database, now: now)
-        engine = UsageEngine()
+        var engine = UsageEngine()
+        engine.rowsReadMax = configuration.rowsReadMax
+        self.engine = engine
+        answers = AnswerCache(bytesMax: configuration.answerCacheBytes)
         self.metrics = metrics
         self.now = now
         statistics = RequestStatistics(metrics)
@@ -185,7 +194,8 @@ package struct QueryAPI: Sendable {
                 Array(metrics.render().utf8)
             )
         case .openAPI: return APIReply("application/yaml", Array(OpenAPI.document.utf8))
-        case .usage: return try await usage(request)
+        case .usage: return try await usage(request, .usage)
+        case .top: return try await usage(request, .top)
         case .meta:
             let scope = try await access.scope(authorization: request.authorization)
             try refuseParameters(request)
@@ -206,35 +216,6 @@ package struct QueryAPI: Sendable {
         "there is nothing at this path; see /openapi.yaml",
         known: Endpoint.allCases.map(\.rawValue)
     )
-
-    private func usage(_ request: APIRequest) async throws(Problem) -> APIReply {
-        let scope = try await access.scope(authorization: request.authorization)
-        let parameters: UsageParameters
-        if request.method == "POST" {
-            guard request.query.isEmpty else {
-                throw Problem(.invalidBody, "send the fields in the JSON body, not in the URL")
-            }
-            try checkMediaType(request.contentType)
-            parameters = try UsageParameters(json: try await request.body())
-        } else {
-            parameters = try UsageParameters(query: request.query)
-        }
-        let question = try UsageRequest(parameters, now: now())
-        let engine = engine
-        let answer = try await database.read { connection throws(QueryFailure) in
-            try engine.answer(question, scope: scope, connection)
-        }
-        var reply = APIReply(UsageWriter.mediaType(question.format), UsageWriter.body(answer))
-        if answer.isTruncated { reply.headers.append(("Sluice-Truncated", "true")) }
-        return reply
-    }
-
-    private func checkMediaType(_ contentType: String?) throws(Problem) {
-        let essence = (contentType ?? "application/json").prefix { $0 != ";" }
-        guard essence.lowercased().filter({ $0 != " " }) == "application/json" else {
-            throw Problem(.unsupportedMediaType, "send Content-Type: application/json")
-        }
-    }
 
     private func refuseParameters(_ request: APIRequest) throws(Problem) {
         guard request.query.isEmpty else {

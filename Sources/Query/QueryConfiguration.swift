@@ -21,6 +21,20 @@ package struct QueryConfiguration: Sendable {
     /// How long one statement may run before the database ends it.
     package var statementTimeoutMilliseconds = 10_000
 
+    /// Answers of any length (`limit=none`) that are written at once, each with a connection of
+    /// its own; chosen: few, since a slow reader holds one.
+    package var exportsMax = 2
+
+    /// How long the statement of such an answer may run, its reader included.
+    package var exportTimeoutMilliseconds = 600_000
+
+    /// Most rollup rows that one question may read, by PostgreSQL's statistics; chosen: what
+    /// takes about as long as the statement timeout.
+    package var rowsReadMax = 50_000_000.0
+
+    /// Most bytes of answers that are kept to be given again while nothing changes; 0 keeps none.
+    package var answerCacheBytes = 32 << 20
+
     /// Largest accepted request body.
     package var bodyBytesMax = 1 << 20
 

@@ -114,6 +114,29 @@ private struct Responder: HTTPResponder {
                 body: ResponseBody()
             )
         }
+        if let stream = reply.stream {
+            // A failure ends the connection before the last chunk, so that nobody takes a part for
+            // the whole.
+            let body = ResponseBody { writer in
+                let channel = ExportChannel()
+                async let made: Void = stream.fill(channel)
+                do {
+                    while let piece = await channel.next() {
+                        try await writer.write(ByteBuffer(bytes: piece))
+                    }
+                } catch {
+                    channel.close()
+                    throw error
+                }
+                try await made
+                try await writer.finish(nil)
+            }
+            return Response(
+                status: HTTPResponse.Status(code: reply.status),
+                headers: headers,
+                body: body
+            )
+        }
         return Response(
             status: HTTPResponse.Status(code: reply.status),
             headers: headers,

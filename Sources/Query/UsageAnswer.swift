@@ -10,6 +10,24 @@ package struct UsageAnswer: Sendable {
         var metrics: [Value]
     }
 
+    /// What an earlier window gives.
+    struct Earlier: Sendable {
+        /// Start of the window, microseconds since the Unix epoch.
+        var from: Int64
+        /// End of the window, exclusive.
+        var to: Int64
+        /// The metrics that belong to each row, in the order of rows and question.
+        var metrics: [[Value]]
+    }
+
+    /// What all groups together give.
+    struct Whole: Sendable {
+        /// How many groups there are.
+        var groups: Int
+        /// The metrics over all of them, in the order of the question.
+        var metrics: [Value]
+    }
+
     /// The question.
     var request: UsageRequest
 
@@ -25,70 +43,17 @@ package struct UsageAnswer: Sendable {
     /// Rows in the order of the answer.
     var rows: [Row]
 
-    /// Whether more rows than the limit exist.
-    var isTruncated: Bool
+    /// Where the next page begins, if more rows than the limit exist.
+    var next: Cursor?
+
+    /// The earlier window, if the question asks for one.
+    var comparison: Earlier?
+
+    /// How many groups there are in all, and the metrics of everything; only of `/v1/top`.
+    var whole: Whole?
 
     /// Requests in `__other__` that might have matched the filters.
     var otherRequests: Int64
-}
-
-/// Keeps the rows of an answer: the first ones, or the first in an explicit order.
-struct RowCollector {
-    private let order: [UsageRequest.OrderTerm]
-    private let limit: Int
-    private var rows: [(row: UsageAnswer.Row, sequence: Int)] = []
-    private var offered = 0
-
-    /// A collector of at most `limit` rows.
-    init(order: [UsageRequest.OrderTerm], limit: Int) {
-        self.order = order
-        self.limit = limit
-    }
-
-    /// Whether further rows could not change the answer.
-    var isDone: Bool { order.isEmpty && offered > limit }
-
-    /// Whether some row did not fit.
-    var isTruncated: Bool { offered > limit }
-
-    /// Takes the next row in the order of the contract.
-    mutating func add(_ row: UsageAnswer.Row) {
-        offered += 1
-        if order.isEmpty, rows.count >= limit { return }
-        rows.append((row, offered))
-        // Sorting now and then keeps memory bounded at a constant cost per row.
-        if !order.isEmpty, rows.count >= 2 * limit + 1_000 { sort() }
-    }
-
-    /// The rows in the order of the answer.
-    mutating func finish() -> [UsageAnswer.Row] {
-        if !order.isEmpty { sort() }
-        return rows.map(\.row)
-    }
-
-    private mutating func sort() {
-        let order = order
-        rows.sort { left, right in
-            for term in order {
-                let first = Self.cell(term.key, left.row)
-                let second = Self.cell(term.key, right.row)
-                let comparison = first.compare(second)
-                if comparison == 0 { continue }
-                if first == .null || second == .null { return comparison < 0 }
-                return term.isDescending ? comparison > 0 : comparison < 0
-            }
-            return left.sequence < right.sequence
-        }
-        if rows.count > limit { rows.removeSubrange(limit...) }
-    }
-
-    private static func cell(_ key: UsageRequest.OrderKey, _ row: UsageAnswer.Row) -> Value {
-        switch key {
-        case .bucket: .integer(Int64(row.bucket))
-        case .group(let index): row.groups[index]
-        case .metric(let index): row.metrics[index]
-        }
-    }
 }
 
 extension Value {

@@ -1,4 +1,4 @@
-package import Postgres
+import Postgres
 import Rollups
 
 /// Answers questions from the database, each in one snapshot.
@@ -6,210 +6,218 @@ package struct UsageEngine: Sendable {
     /// Finds the cheapest exact way.
     package var planner = Planner()
 
+    /// Most rows of tables that one question may read, by PostgreSQL's statistics.
+    package var rowsReadMax = Double.infinity
+
+    private let sizes = TableSizes()
+
+    /// Most rows that `fill=zero` may make for one answer; chosen: a second's work.
+    static let filledMax = 1_000_000
+
     /// An engine over the built-in rollups.
     package init() {}
 
-    /// Answers `request` with what `scope` may see.
+    /// What has been decided about a question before its rows are read.
+    struct Decided: Sendable {
+        /// The filters, those of the token first.
+        var filters: [Filter]
+        /// How many of them the token forces.
+        var forcedCount: Int
+        /// How it is answered.
+        var plan: Plan
+        /// The state of the data.
+        var freshness: Freshness
+    }
+
+    /// Answers `request` with what `scope` may see; nil if `isKnown` says, of the question as it
+    /// was decided, that the answer is there already.
     ///
     /// Blocks: call it on the connection's own thread.
-    package func answer(
+    func answer(
         _ request: UsageRequest,
         scope: TokenScope,
+        now: Int64 = 0,
+        _ connection: PostgresConnection,
+        isKnown: (Decided) -> Bool = { _ in false }
+    ) throws(QueryFailure) -> UsageAnswer? {
+        let decided = try begin(request, scope: scope, now: now, connection)
+        // Nothing is written, and a statement stopped early has ended the transaction anyway.
+        defer { connection.rollback() }
+        if isKnown(decided) { return nil }
+        let reading = try UsageReading(request, decided, connection)
+        var answer = UsageAnswer(
+            request: request,
+            plan: decided.plan,
+            completeTo: decided.freshness.completeTo,
+            completeSince: decided.freshness.completeSince[decided.plan.rollup.name],
+            rows: [],
+            otherRequests: try reading.otherRequests()
+        )
+        let collector = RowCollector(
+            order: request.order,
+            limit: request.limit ?? UsageRequest.limitMax,
+            starts: decided.plan.buckets.starts,
+            after: request.cursor?.key
+        )
+        let isSaved = request.comparison != nil || request.kind == .top
+        if isSaved { try reading.save() }
+        try reading.read(into: collector)
+        answer.rows = collector.finish()
+        if collector.isTruncated, let last = answer.rows.last {
+            answer.next = Cursor(
+                fingerprint: request.fingerprint,
+                from: request.from,
+                to: request.to,
+                granularity: decided.plan.granularity,
+                key: collector.key(last)
+            )
+        }
+        if isSaved { try reading.restore() }
+        if request.kind == .top {
+            answer.whole = UsageAnswer.Whole(
+                groups: collector.seen,
+                metrics: try whole(request, decided, connection)
+            )
+        }
+        if let comparison = request.comparison {
+            answer.comparison = try earlier(comparison, answer, decided, connection)
+        }
+        return answer
+    }
+
+    /// Sends all rows of a question to `sink`, in the order of the contract.
+    ///
+    /// Blocks as long as the sink does.
+    func export(
+        _ request: UsageRequest,
+        scope: TokenScope,
+        now: Int64,
+        _ connection: PostgresConnection,
+        _ makeSink: (UsageAnswer) -> any RowSink
+    ) throws(QueryFailure) {
+        let decided = try begin(request, scope: scope, now: now, connection)
+        defer { connection.rollback() }
+        let reading = try UsageReading(request, decided, connection)
+        let answer = UsageAnswer(request: request, plan: decided.plan, rows: [], otherRequests: 0)
+        let sink = makeSink(answer)
+        try reading.read(into: sink)
+        sink.end()
+    }
+
+    /// Begins a transaction, and decides how the question is answered.
+    private func begin(
+        _ request: UsageRequest,
+        scope: TokenScope,
+        now: Int64,
         _ connection: PostgresConnection
-    ) throws(QueryFailure) -> UsageAnswer {
+    ) throws(QueryFailure) -> Decided {
         let forced = try scope.filters
         var planned = request
         planned.filters = forced + request.filters
         do throws(PostgresError) {
             try connection.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
         } catch { throw .database(error) }
-        // Nothing is written, and a statement stopped early has ended the transaction anyway.
-        defer { connection.rollback() }
-        let freshness = try Freshness(connection)
+        do throws(QueryFailure) {
+            let freshness = try Freshness(connection)
+            var decided = Decided(
+                filters: planned.filters,
+                forcedCount: forced.count,
+                plan: try plan(planned, freshness),
+                freshness: freshness
+            )
+            try checkCost(decided.plan, freshness, now, connection)
+            if let cursor = request.cursor, request.order.isEmpty,
+                decided.plan.granularity != .total
+            {
+                decided.plan.begin(with: cursor.key.bucket)
+            }
+            return decided
+        } catch {
+            connection.rollback()
+            throw error
+        }
+    }
+
+    private func plan(
+        _ request: UsageRequest,
+        _ freshness: Freshness
+    ) throws(QueryFailure) -> Plan {
         var planner = planner
         planner.completeSince = freshness.completeSince
-        let plan: Plan
-        do throws(Problem) { plan = try planner.plan(planned) } catch { throw .problem(error) }
-        return try read(
-            request,
-            forcedCount: forced.count,
-            filters: planned.filters,
-            plan,
-            freshness,
-            connection
-        )
+        do throws(Problem) { return try planner.plan(request) } catch { throw .problem(error) }
     }
 
-    private func read(
-        _ request: UsageRequest,
-        forcedCount: Int,
-        filters: [Filter],
+    /// Refuses a question that would read too much.
+    private func checkCost(
         _ plan: Plan,
         _ freshness: Freshness,
-        _ connection: PostgresConnection
-    ) throws(QueryFailure) -> UsageAnswer {
-        var resolved: [ResolvedFilter] = []
-        for (index, filter) in filters.enumerated() {
-            resolved.append(
-                try ResolvedFilter(
-                    filter,
-                    isForced: index < forcedCount,
-                    rollup: plan.rollup,
-                    connection
-                )
-            )
-        }
-        let statement = UsageStatement(
-            plan: plan,
-            groupBy: request.groupBy,
-            metrics: request.metrics,
-            generation: freshness.generation
-        )
-        var answer = UsageAnswer(
-            request: request,
-            plan: plan,
-            completeTo: freshness.completeTo,
-            completeSince: freshness.completeSince[plan.rollup.name],
-            rows: [],
-            isTruncated: false,
-            otherRequests: 0
-        )
-        do throws(PostgresError) {
-            if resolved.contains(where: \.mayHideMatches), freshness.hasOther {
-                let other = statement.otherRequests(resolved)
-                answer.otherRequests =
-                    try connection.query(other.text, other.parameters).int(0, 0) ?? 0
-            }
-        } catch { throw .database(error) }
-        var reader = UsageReader(statement, request)
-        try reader.read(resolved, connection)
-        answer.isTruncated = reader.rows.isTruncated
-        answer.rows = reader.rows.finish()
-        return answer
-    }
-}
-
-/// Turns the rows of a statement into rows of the answer, one group in memory at a time.
-private struct UsageReader {
-    private let statement: UsageStatement
-    private let request: UsageRequest
-    private var group = GroupMeasures()
-    private var key: [Int64] = []
-    private var texts: [Value] = []
-    private var damage: MeasureError?
-    var rows: RowCollector
-
-    init(_ statement: UsageStatement, _ request: UsageRequest) {
-        self.statement = statement
-        self.request = request
-        rows = RowCollector(order: request.order, limit: request.limit)
-    }
-
-    /// Thrown at the database to stop it once the answer is full.
-    private static let enough = PostgresError(call: "UsageReader.read", message: "answer is full")
-
-    mutating func read(
-        _ filters: [ResolvedFilter],
+        _ now: Int64,
         _ connection: PostgresConnection
     ) throws(QueryFailure) {
-        let hasOwnOrder = !request.order.isEmpty
-        let sql = statement.rows(
-            filters,
-            rowsMax: hasOwnOrder || statement.isSplit ? nil : request.limit + 1
+        guard rowsReadMax.isFinite else { return }
+        let rows = try sizes.rows(plan, generation: freshness.generation, now: now, connection)
+        guard rows > rowsReadMax else { return }
+        throw .problem(
+            Problem(
+                .tooCostly,
+                "the question would read about \(Int64(rows)) rows of rollup "
+                    + "\(plan.rollup.name), at most \(Int64(rowsReadMax)) are allowed; "
+                    + "shorten the range, or take a coarser granularity or fewer dimensions",
+                parameter: "from"
+            )
         )
-        do throws(PostgresError) {
-            try connection.forEachRow(sql.text, sql.parameters) { row throws(PostgresError) in
-                take(row)
-                if rows.isDone { throw Self.enough }
-            }
-        } catch {
-            if error != Self.enough { throw .database(error) }
+    }
+
+    /// The metrics of everything, whatever its groups.
+    private func whole(
+        _ request: UsageRequest,
+        _ decided: Decided,
+        _ connection: PostgresConnection
+    ) throws(QueryFailure) -> [Value] {
+        var request = request
+        request.groupBy = []
+        request.order = []
+        request.fill = .zero
+        let collector = RowCollector(order: [], limit: 1, starts: [], after: nil)
+        try UsageReading(request, decided, connection).read(into: collector)
+        return collector.finish().first?.metrics ?? []
+    }
+
+    /// The metrics of the rows of `answer` in an earlier window.
+    private func earlier(
+        _ comparison: Comparison,
+        _ answer: UsageAnswer,
+        _ decided: Decided,
+        _ connection: PostgresConnection
+    ) throws(QueryFailure) -> UsageAnswer.Earlier {
+        let plan = answer.plan
+        guard let window = comparison.window(plan.from, plan.to, zoneName: plan.zone.name) else {
+            throw .problem(.invalid("compare", "the earlier window begins before the year 1"))
         }
-        endGroup()
-        if let damage {
-            throw .database(PostgresError(call: "UsageReader.read", message: damage.description))
+        var request = answer.request
+        (request.from, request.to) = window
+        request.granularity = plan.granularity
+        request.order = []
+        request.cursor = nil
+        request.fill = .none
+        var decided = decided
+        var planned = request
+        planned.filters = decided.filters
+        decided.plan = try self.plan(planned, decided.freshness)
+        let pairs = BucketPairs(plan, decided.plan)
+        let places = answer.rows.map { row in
+            pairs[row.bucket].map { RowPlace(bucket: $0, groups: row.groups) }
         }
-    }
-
-    private mutating func take(_ row: PostgresResult) {
-        let keyCount = statement.textColumn
-        if key.isEmpty || !isSameGroup(row, keyCount) {
-            endGroup()
-            key = (0..<keyCount).map { row.int(0, $0) ?? 0 }
-            // A group is known by its key even when that has no columns.
-            if keyCount == 0 { key = [0] }
-            texts = groupValues(row)
+        let picker = RowPicker(Set(places.compactMap { $0 }))
+        if !answer.rows.isEmpty {
+            try UsageReading(request, decided, connection).read(into: picker)
         }
-        merge(row)
-    }
-
-    private func isSameGroup(_ row: PostgresResult, _ keyCount: Int) -> Bool {
-        for column in 0..<keyCount where row.int(0, column) ?? 0 != key[column] { return false }
-        return true
-    }
-
-    private func groupValues(_ row: PostgresResult) -> [Value] {
-        var column = statement.textColumn
-        var values: [Value] = []
-        for (index, group) in statement.groups.enumerated() {
-            if case .identifier = group {
-                values.append(row.text(0, column).map { .text($0) } ?? .null)
-                column += 1
-            } else {
-                values.append(group.value(row.int(0, statement.groupColumn + index) ?? 0))
-            }
-        }
-        return values
-    }
-
-    private mutating func merge(_ row: PostgresResult) {
-        var counts = Counts()
-        for (index, measure) in statement.measures.enumerated() {
-            let column = statement.measureColumn + index
-            switch measure {
-            case .requests: counts.requests = row.int(0, column) ?? 0
-            case .clientErrors: counts.clientErrors = row.int(0, column) ?? 0
-            case .serverErrors: counts.serverErrors = row.int(0, column) ?? 0
-            case .aborted: counts.aborted = row.int(0, column) ?? 0
-            case .bytesIn: counts.bytesIn = row.int(0, column) ?? 0
-            case .bytesOut: counts.bytesOut = row.int(0, column) ?? 0
-            case .latencyCount: counts.latency.count = row.int(0, column) ?? 0
-            case .latencySum: counts.latency.sum = row.int(0, column) ?? 0
-            case .latencyMinimum: counts.latency.min = row.int(0, column) ?? 0
-            case .latencyMaximum: counts.latency.max = row.int(0, column) ?? 0
-            case .upstreamCount: counts.upstream.count = row.int(0, column) ?? 0
-            case .upstreamSum: counts.upstream.sum = row.int(0, column) ?? 0
-            case .upstreamMinimum: counts.upstream.min = row.int(0, column) ?? 0
-            case .upstreamMaximum: counts.upstream.max = row.int(0, column) ?? 0
-            case .latencyHistogram, .upstreamHistogram, .clients, .keys, .keyIdentifiers:
-                mergeParts(measure, row, column)
-            }
-        }
-        group.merged.merge(counts)
-    }
-
-    private mutating func mergeParts(_ measure: Measure, _ row: PostgresResult, _ column: Int) {
-        do throws(MeasureError) {
-            try row.withBytes(0, column) { bytes throws(MeasureError) in
-                try ArrayElements.forEach(bytes) { element throws(MeasureError) in
-                    switch measure {
-                    case .latencyHistogram: try group.merged.mergeLatency(element)
-                    case .upstreamHistogram: try group.merged.mergeUpstream(element)
-                    case .clients: try group.merged.mergeClients(element)
-                    case .keys: try group.merged.mergeKeys(element)
-                    default: group.keyIdentifiers.insert(ArrayElements.int4(element))
-                    }
-                }
-            }
-        } catch { damage = error }
-    }
-
-    private mutating func endGroup() {
-        guard !key.isEmpty else { return }
-        let bucket = statement.groupColumn == 0 ? 0 : Int(key[0]) - 1
-        let metrics = request.metrics.map { $0.value(of: group) }
-        rows.add(UsageAnswer.Row(bucket: bucket, groups: texts, metrics: metrics))
-        group.removeAll()
-        key = []
+        let empty = request.metrics.map { $0.value(of: GroupMeasures()) }
+        let unknown = request.metrics.map { _ in Value.null }
+        return UsageAnswer.Earlier(
+            from: decided.plan.from,
+            to: decided.plan.to,
+            metrics: places.map { place in place.map { picker.metrics[$0] ?? empty } ?? unknown }
+        )
     }
 }

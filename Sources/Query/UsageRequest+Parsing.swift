@@ -1,28 +1,45 @@
 import Rollups
 
 extension UsageRequest {
-    /// Parameters that this version knows, for problems and the OpenAPI document.
+    /// Parameters that `/v1/usage` knows, for problems and the OpenAPI document.
     package static let knownParameters = [
         "from", "to", "granularity", "tz", "metrics", "group_by", "filter", "order", "limit",
-        "format",
+        "cursor", "fill", "compare", "format",
     ]
 
-    /// Parameters of the contract that this version does not answer yet.
-    package static let futureParameters = ["compare", "cursor", "fill"]
+    /// Parameters that `/v1/top` knows.
+    package static let topParameters = [
+        "from", "to", "tz", "metrics", "group_by", "filter", "limit", "cursor", "compare", "format",
+    ]
 
     /// Most filters of one question; chosen.
     static let filtersMax = 50
 
     /// Checks `parameters`; relative times count from `now` (microseconds since the Unix epoch).
-    package init(_ parameters: UsageParameters, now: Int64) throws(Problem) {
-        let values = try Self.collect(parameters)
+    package init(
+        _ parameters: UsageParameters,
+        now: Int64,
+        kind: Kind = .usage
+    ) throws(Problem) {
+        let known = kind == .top ? Self.topParameters : Self.knownParameters
+        let values = try Self.collect(parameters, known)
+        self.kind = kind
+        fingerprint = Self.fingerprint(parameters, kind)
         zoneName = try Self.zoneName(values.single["tz"])
-        from = try Self.time("from", values.single["from"] ?? "-24h", now, zoneName)
-        to = try Self.time("to", values.single["to"] ?? "now", now, zoneName)
+        cursor = try Self.cursor(values.single["cursor"], fingerprint)
+        if let cursor {
+            from = cursor.from
+            to = cursor.to
+        } else {
+            from = try Self.time("from", values.single["from"] ?? "-24h", now, zoneName)
+            to = try Self.time("to", values.single["to"] ?? "now", now, zoneName)
+        }
         guard from < to else {
             throw .invalid("to", "to must be later than from; swap them or widen the range")
         }
         granularity = try Self.granularity(values.single["granularity"])
+        if kind == .top { granularity = .total }
+        if let cursor { granularity = cursor.granularity }
         metrics = try Self.list(
             "metrics",
             values.single["metrics"],
@@ -44,34 +61,79 @@ extension UsageRequest {
         filters = []
         for text in values.filters { filters.append(try Filter(text)) }
         order = []
-        limit = try Self.limit(values.single["limit"])
-        format = try Self.format(values.single["format"])
+        limit = kind == .top ? Self.topDefault : Self.limitDefault
+        fill = try Self.named("fill", values.single["fill"], .none)
+        format = try Self.named("format", values.single["format"], .json)
+        comparison = try Self.comparison(values.single["compare"])
         order = try readOrder(values.single["order"])
+        try readLimit(values.single["limit"])
+        if kind == .top {
+            guard !groupBy.isEmpty else {
+                throw .invalid(
+                    "group_by",
+                    "name at least one dimension to be ranked",
+                    known: Dimension.names
+                )
+            }
+            order = [OrderTerm(.metric(0), isDescending: true)]
+        }
+        guard
+            cursor.map({
+                $0.key.groups.count == groupBy.count
+                    && $0.key.terms.count == order.count
+            }) ?? true
+        else { throw Self.foreignCursor }
+    }
+
+    private static let foreignCursor = Problem.invalid(
+        "cursor",
+        "the cursor is not of this question; send all other parameters as for the first page"
+    )
+
+    /// A hash of what the client asked for, the same on every page.
+    private static func fingerprint(_ parameters: UsageParameters, _ kind: Kind) -> UInt64 {
+        let passing: Set<String> = ["cursor", "limit", "format"]
+        let lines = parameters.pairs.filter { !passing.contains($0.name) }
+            .map { "\($0.name)=\($0.value)" }.sorted()
+        return StableHash.hash(([kind == .top ? "top" : "usage"] + lines).joined(separator: "\0"))
+    }
+
+    private static func cursor(_ text: String?, _ fingerprint: UInt64) throws(Problem) -> Cursor? {
+        guard let text else { return nil }
+        guard let cursor = Cursor(text), cursor.from < cursor.to,
+            timesAllowed.contains(cursor.from), timesAllowed.contains(cursor.to)
+        else { throw .invalid("cursor", "the cursor is damaged; send next of an answer as it was") }
+        guard cursor.fingerprint == fingerprint else { throw foreignCursor }
+        return cursor
+    }
+
+    private static func comparison(_ text: String?) throws(Problem) -> Comparison? {
+        guard let text else { return nil }
+        guard let comparison = Comparison(text) else {
+            throw .invalid(
+                "compare",
+                "\"\(text)\" names no earlier window; \(Comparison.advice)"
+            )
+        }
+        return comparison
     }
 
     /// Sorts pairs by name, refusing repetitions and names that are not known.
     private static func collect(
-        _ parameters: UsageParameters
+        _ parameters: UsageParameters,
+        _ known: [String]
     ) throws(Problem) -> (single: [String: String], filters: [String]) {
         var single: [String: String] = [:]
         var filters: [String] = []
         for pair in parameters.pairs {
             if pair.name == "filter" {
                 filters.append(pair.value)
-            } else if futureParameters.contains(pair.name) {
-                // No fill is what this version does, so asking for it is fine.
-                if pair.name == "fill", pair.value == "none" { continue }
-                throw Problem(
-                    .unsupportedParameter,
-                    "this version does not support \(pair.name); leave it out",
-                    parameter: pair.name
-                )
-            } else if !knownParameters.contains(pair.name) {
+            } else if !known.contains(pair.name) {
                 throw Problem(
                     .unknownParameter,
                     "there is no parameter \"\(pair.name)\"; use only the known ones",
                     parameter: pair.name,
-                    known: knownParameters
+                    known: known
                 )
             } else if single.updateValue(pair.value, forKey: pair.name) != nil {
                 throw .invalid(pair.name, "send \(pair.name) once; only filter may be repeated")
@@ -171,24 +233,41 @@ extension UsageRequest {
         return elements
     }
 
-    private static func limit(_ text: String?) throws(Problem) -> Int {
-        guard let text else { return limitDefault }
-        guard let limit = Int(text), text.utf8.first != UInt8(ascii: "+"),
-            (1...limitMax).contains(limit)
-        else { throw .invalid("limit", "limit must be a number from 1 to \(limitMax)") }
-        return limit
+    /// Reads `limit`: a number, or `none` for formats that are written row by row.
+    private mutating func readLimit(_ text: String?) throws(Problem) {
+        guard let text else { return }
+        if text == "none" {
+            guard format != .json, kind == .usage, order.isEmpty, comparison == nil, cursor == nil
+            else {
+                throw .invalid(
+                    "limit",
+                    "limit=none is for csv and ndjson, without order, compare and cursor"
+                )
+            }
+            limit = nil
+            return
+        }
+        guard let number = Int(text), text.utf8.first != UInt8(ascii: "+"),
+            (1...Self.limitMax).contains(number)
+        else { throw .invalid("limit", "limit must be a number from 1 to \(Self.limitMax)") }
+        limit = number
     }
 
-    private static func format(_ text: String?) throws(Problem) -> Format {
-        guard let text else { return .json }
-        guard let format = Format(rawValue: text) else {
+    /// Reads a parameter that has names as values.
+    private static func named<Choice: RawRepresentable & CaseIterable>(
+        _ parameter: String,
+        _ text: String?,
+        _ default: Choice
+    ) throws(Problem) -> Choice where Choice.RawValue == String {
+        guard let text else { return `default` }
+        guard let choice = Choice(rawValue: text) else {
             throw .invalid(
-                "format",
-                "there is no format \"\(text)\"",
-                known: Format.allCases.map(\.rawValue)
+                parameter,
+                "there is no \(parameter) \"\(text)\"",
+                known: Choice.allCases.map(\.rawValue)
             )
         }
-        return format
+        return choice
     }
 
     /// Reads `order`: names of the answer's columns, each descending after a `-`.

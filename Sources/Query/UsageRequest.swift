@@ -2,6 +2,22 @@ package import Rollups
 
 /// A question to `/v1/usage`, checked but not yet planned.
 package struct UsageRequest: Equatable, Sendable {
+    /// Where the question was asked.
+    package enum Kind: Equatable, Sendable {
+        /// `/v1/usage`.
+        case usage
+        /// `/v1/top`: groups of the whole range, those with the largest first metric first.
+        case top
+    }
+
+    /// Which rows are added where there were no requests.
+    package enum Fill: String, CaseIterable, Sendable {
+        /// None.
+        case none
+        /// One for every group of the answer in every bucket.
+        case zero
+    }
+
     /// How the answer is written.
     package enum Format: String, CaseIterable, Sendable {
         /// One JSON object.
@@ -36,6 +52,9 @@ package struct UsageRequest: Equatable, Sendable {
         }
     }
 
+    /// Where the question was asked.
+    package var kind: Kind
+
     /// Start of the range, microseconds since the Unix epoch, not yet rounded.
     package var from: Int64
 
@@ -60,14 +79,29 @@ package struct UsageRequest: Equatable, Sendable {
     /// The explicit order; ties and an empty one fall back to bucket and groups ascending.
     package var order: [OrderTerm]
 
-    /// Most rows of the answer.
-    package var limit: Int
+    /// Most rows of the answer; nil for all of them.
+    package var limit: Int?
+
+    /// The cursor of the page that is asked for; nil for the first.
+    package var cursor: Cursor?
+
+    /// Which rows are added where there were no requests.
+    package var fill: Fill
+
+    /// With which earlier window every row is compared.
+    package var comparison: Comparison?
+
+    /// Hash of everything that the client sent but cursor, limit and format.
+    package var fingerprint: UInt64
 
     /// How the answer is written.
     package var format: Format
 
     /// Rows of an answer that names no limit.
     package static let limitDefault = 1_000
+
+    /// Rows of an answer of `/v1/top` that names no limit.
+    package static let topDefault = 10
 
     /// Most rows that may be asked for.
     package static let limitMax = 10_000

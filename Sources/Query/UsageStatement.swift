@@ -127,7 +127,7 @@ struct UsageStatement: Sendable {
         }
         for span in plan.spans { add(span.tier.rawValue, span.from, span.to) }
         // Deltas carry the finest tier's bucket, which lies within one bucket of the answer.
-        add("delta", plan.from, plan.to)
+        add("delta", plan.readFrom, plan.to)
         return parts.joined(separator: " UNION ALL ")
     }
 

@@ -13,11 +13,13 @@ package enum UsageWriter {
 
     /// The whole body of `answer` in the format that its question asks for.
     package static func body(_ answer: UsageAnswer) -> [UInt8] {
-        switch answer.request.format {
-        case .json: json(answer)
-        case .csv: csv(answer)
-        case .ndjson: ndjson(answer)
+        if answer.request.format == .json { return json(answer) }
+        var bytes = head(answer)
+        let labels = labels(answer)
+        for index in answer.rows.indices {
+            line(answer.rows[index], answer.comparison?.metrics[index], answer, labels, &bytes)
         }
+        return bytes
     }
 
     private static func json(_ answer: UsageAnswer) -> [UInt8] {
@@ -34,32 +36,83 @@ package enum UsageWriter {
         if answer.otherRequests > 0 {
             writer.member("other_requests", .integer(answer.otherRequests))
         }
+        if let comparison = answer.comparison {
+            writer.key("compare")
+            writer.beginObject()
+            writer.member("from", text(comparison.from / 1_000_000, plan.zone.name))
+            writer.member("to", text(comparison.to / 1_000_000, plan.zone.name))
+            writer.endObject()
+        }
+        if let whole = answer.whole {
+            writer.member("groups", .integer(Int64(whole.groups)))
+            writer.key("total")
+            writer.beginObject()
+            for (metric, value) in zip(answer.request.metrics, whole.metrics) {
+                writer.member(metric.rawValue, value)
+            }
+            writer.endObject()
+        }
         writer.key("rows")
         writer.beginArray()
         let labels = labels(answer)
-        for row in answer.rows { write(row, answer, labels, &writer) }
+        for index in answer.rows.indices {
+            let earlier = answer.comparison?.metrics[index]
+            write(answer.rows[index], earlier, answer, labels, &writer)
+        }
         writer.endArray()
-        if answer.isTruncated {
+        if answer.next != nil {
             writer.key("truncated")
             writer.value(true)
         }
-        writer.member("next", .null)
+        writer.member("next", answer.next?.text)
         writer.endObject()
         return writer.utf8
     }
 
-    private static func ndjson(_ answer: UsageAnswer) -> [UInt8] {
-        var writer = JSONWriter()
-        let labels = labels(answer)
-        for row in answer.rows {
-            write(row, answer, labels, &writer)
+    /// What comes before the rows: the header line of CSV, else nothing.
+    static func head(_ answer: UsageAnswer) -> [UInt8] {
+        let request = answer.request
+        guard request.format == .csv else { return [] }
+        var names = answer.plan.granularity == .total ? [] : ["bucket"]
+        names += request.groupBy.map(\.name) + request.metrics.map(\.rawValue)
+        if request.comparison != nil { names += request.metrics.map(\.nameOfEarlier) }
+        return Array(names.joined(separator: ",").utf8) + [0x0D, 0x0A]
+    }
+
+    /// Appends a row as a line of CSV or NDJSON.
+    ///
+    /// - Parameters:
+    ///   - row: The row.
+    ///   - earlier: Its metrics in the window that it is compared with.
+    ///   - answer: The question and its plan.
+    ///   - labels: The texts of the buckets.
+    ///   - bytes: Where the line goes.
+    static func line(
+        _ row: UsageAnswer.Row,
+        _ earlier: [Value]?,
+        _ answer: UsageAnswer,
+        _ labels: [String],
+        _ bytes: inout [UInt8]
+    ) {
+        if answer.request.format == .ndjson {
+            var writer = JSONWriter()
+            write(row, earlier, answer, labels, &writer)
             writer.endLine()
+            bytes += writer.utf8
+            return
         }
-        return writer.utf8
+        var cells: [Value] = labels.isEmpty ? [] : [.text(labels[row.bucket])]
+        cells += row.groups + row.metrics + (earlier ?? [])
+        for (index, cell) in cells.enumerated() {
+            if index > 0 { bytes.append(UInt8(ascii: ",")) }
+            append(cell, &bytes)
+        }
+        bytes += [0x0D, 0x0A]
     }
 
     private static func write(
         _ row: UsageAnswer.Row,
+        _ earlier: [Value]?,
         _ answer: UsageAnswer,
         _ labels: [String],
         _ writer: inout JSONWriter
@@ -72,25 +125,10 @@ package enum UsageWriter {
         for (metric, value) in zip(answer.request.metrics, row.metrics) {
             writer.member(metric.rawValue, value)
         }
-        writer.endObject()
-    }
-
-    private static func csv(_ answer: UsageAnswer) -> [UInt8] {
-        let labels = labels(answer)
-        var names = labels.isEmpty && answer.plan.granularity == .total ? [] : ["bucket"]
-        names += answer.request.groupBy.map(\.name) + answer.request.metrics.map(\.rawValue)
-        var bytes = Array(names.joined(separator: ",").utf8)
-        bytes += [0x0D, 0x0A]
-        for row in answer.rows {
-            var cells: [Value] = labels.isEmpty ? [] : [.text(labels[row.bucket])]
-            cells += row.groups + row.metrics
-            for (index, cell) in cells.enumerated() {
-                if index > 0 { bytes.append(UInt8(ascii: ",")) }
-                append(cell, &bytes)
-            }
-            bytes += [0x0D, 0x0A]
+        for (metric, value) in zip(answer.request.metrics, earlier ?? []) {
+            writer.member(metric.nameOfEarlier, value)
         }
-        return bytes
+        writer.endObject()
     }
 
     /// One field of RFC 4180; null is empty, so an empty text would be quoted.
@@ -115,7 +153,7 @@ package enum UsageWriter {
     }
 
     /// The text of every bucket's start; none for `total`.
-    private static func labels(_ answer: UsageAnswer) -> [String] {
+    static func labels(_ answer: UsageAnswer) -> [String] {
         answer.plan.buckets.starts.map { answer.plan.zone.text($0) }
     }
 
@@ -134,4 +172,9 @@ package enum UsageWriter {
         Zone(zoneName, from: seconds, to: seconds)?.text(seconds)
             ?? CivilTime.text(local: seconds, offset: 0, isUTC: true)
     }
+}
+
+extension Metric {
+    /// The name of the column that has the metric of the window compared with.
+    var nameOfEarlier: String { rawValue + "_previous" }
 }

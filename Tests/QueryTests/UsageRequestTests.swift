@@ -83,10 +83,10 @@ struct UsageRequestTests {
             is: ["route", "api"]
         )
         try Self.check("group_by=", { $0.groupBy.count }, is: 0)
-        try Self.check("limit=1", { $0.limit }, is: 1)
-        try Self.check("limit=10000", { $0.limit }, is: 10_000)
-        try Self.check("limit=0010", { $0.limit }, is: 10)
-        try Self.check("fill=none", { $0.limit }, is: 1000)
+        try Self.check("limit=1", { $0.limit ?? 0 }, is: 1)
+        try Self.check("limit=10000", { $0.limit ?? 0 }, is: 10_000)
+        try Self.check("limit=0010", { $0.limit ?? 0 }, is: 10)
+        try Self.check("fill=none", { $0.limit ?? 0 }, is: 1000)
     }
 
     @Test("times are relative to now, or local to tz")
@@ -173,10 +173,15 @@ struct UsageRequestTests {
         ("From=-1h", "From", .unknownParameter),
         ("=1", "", .unknownParameter),
         ("granularity", "granularity", .invalidParameter),
-        ("compare=previous", "compare", .unsupportedParameter),
-        ("cursor=abc", "cursor", .unsupportedParameter),
-        ("fill=zero", "fill", .unsupportedParameter),
-        ("fill=", "fill", .unsupportedParameter),
+        ("compare=next", "compare", .invalidParameter),
+        ("compare=7d", "compare", .invalidParameter),
+        ("compare=-0d", "compare", .invalidParameter),
+        ("cursor=abc", "cursor", .invalidParameter),
+        ("cursor=", "cursor", .invalidParameter),
+        ("fill=one", "fill", .invalidParameter),
+        ("fill=", "fill", .invalidParameter),
+        ("limit=none", "limit", .invalidParameter),
+        ("limit=none&format=csv&order=-requests", "limit", .invalidParameter),
         ("from=", "from", .invalidParameter),
         ("from=tomorrow", "from", .invalidParameter),
         ("to=never", "to", .invalidParameter),
