@@ -307,8 +307,7 @@ final class FoldWriter {
             if isInDoubt, done.isSuperset(of: wanted) {
                 // Our own commit, of which we never heard.
                 result.folded[log, default: OffsetRanges()].formUnion(wanted)
-                if job.batch.ended.contains(log) { result.ended.append(log) }
-                job.batch.remove(log)
+                job.batch.dropDuplicates([log: done])
                 continue
             }
             let before = job.batch.offsetCount

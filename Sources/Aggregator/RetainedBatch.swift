@@ -28,6 +28,11 @@ package struct RetainedBatch: Sendable {
         package var shares: [Share] = []
         /// The offsets to be folded.
         package var wanted = OffsetRanges()
+
+        /// Whether the log's end is in it.
+        package var hasEnd: Bool {
+            shares.contains { if case .end = $0.item { true } else { false } }
+        }
     }
 
     /// What was read, by log.
@@ -56,12 +61,7 @@ package struct RetainedBatch: Sendable {
 
     /// The logs whose end is in the batch.
     package var ended: [LogID] {
-        slices.compactMap { log, slice in
-            let hasEnd = slice.shares.contains {
-                if case .end = $0.item { true } else { false }
-            }
-            return hasEnd ? log : nil
-        }
+        slices.compactMap { log, slice in slice.hasEnd ? log : nil }
     }
 
     /// Adds what was read from a log.
@@ -87,7 +87,8 @@ package struct RetainedBatch: Sendable {
         recount()
     }
 
-    /// Drops the offsets that are folded already, and the logs of which nothing is left.
+    /// Drops the offsets that are folded already, and the logs of which nothing is left. An end
+    /// stays: whoever folded the offsets need not have seen it.
     ///
     /// - Parameter folded: The folded sets as reloaded from the database.
     /// - Returns: How many offsets were dropped.
@@ -97,7 +98,7 @@ package struct RetainedBatch: Sendable {
         for (log, done) in folded {
             guard var slice = slices[log], slice.wanted.overlaps(done) else { continue }
             slice.wanted = slice.wanted.subtracting(done)
-            slices[log] = slice.wanted.isEmpty ? nil : slice
+            slices[log] = slice.wanted.isEmpty && !slice.hasEnd ? nil : slice
         }
         recount()
         return before - offsetCount

@@ -109,4 +109,20 @@ struct OffsetRangesTests {
         #expect(output.foldedCount == 9)
         #expect(batch.wanted.map(\.offsets.literal) == ["{[0,5),[8,12)}"])
     }
+
+    @Test("a log's end stays in a batch of which somebody else has folded all offsets")
+    func end() {
+        var random = SplitMix(seed: 5)
+        let log = LogID(random: &random)
+        let other = LogID(random: &random)
+        var batch = RetainedBatch()
+        for id in [log, other] {
+            let skip = RetainedBatch.Item.skip(0..<4, .damaged, appendTime: 1)
+            batch.append(skip, of: id, wanted: [0..<4])
+        }
+        batch.append(.end(4, seenAt: 1), of: log, wanted: [])
+        let folded = OffsetRanges(0..<4)
+        #expect(batch.dropDuplicates([log: folded, other: folded]) == 8)
+        #expect(batch.logs == [log] && batch.ended == [log] && batch.wanted.isEmpty)
+    }
 }
