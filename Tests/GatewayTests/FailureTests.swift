@@ -320,6 +320,8 @@ struct FailureTests {
         let configure: @Sendable (inout GatewayConfiguration, TestListener) -> Void = {
             configuration,
             listener in
+            // However slow the machine is.
+            configuration.timeouts.upstreamRest = .seconds(3_600)
             configuration.apis[0].upstreams = [
                 UpstreamAddress(host: "127.0.0.1", port: TestGateway.refusingPort),
                 UpstreamAddress(host: "127.0.0.1", port: listener.port),
