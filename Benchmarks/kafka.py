@@ -118,7 +118,7 @@ def to_rollups(context: Context, roles: KafkaRoles, options: argparse.Namespace)
     """Topic to committed rollups."""
     def folded() -> int:
         return roles.database.integer(
-            "SELECT sum(upper(r) - lower(r)) FROM sluice.source, unnest(folded) r WHERE generation = 1")
+            "SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM sluice.source, unnest(folded) r WHERE generation = 1")
 
     roles.settings["aggregator"] = {}
     roles.save()

@@ -212,7 +212,7 @@ def outage(context: Context) -> None:
     fleet = Fleet(context.directory, roles.gateway_port, context.seed, paced, processes=1, threads=4)
     fleet.wait_completed(1000)
     until(lambda: roles.database.requests() > 500, "the line works", 40)
-    for way in context.pick(quick=["frozen", "stopped"], full=["frozen", "stopped", "frozen"]):
+    for way in context.pick(quick=["frozen", "stopped"], full=["stopped", "frozen"]):
         resident = {p: resident_bytes(p) for p in (pump, gateway_process)}
         if way == "frozen":
             broker.freeze()
@@ -224,7 +224,7 @@ def outage(context: Context) -> None:
             pump.signal(signal.SIGCONT)
         before, began = fleet.completed, time.monotonic()
         # Traffic goes on, and a large log turns up beside it.
-        load = context.pick(quick=50_000, full=150_000)
+        load = context.pick(quick=30_000, full=80_000)
         roles.load(load, context.seed % 100_000 + before)
         fleet.wait_completed(before + context.pick(quick=2000, full=5000))
         arrival = (fleet.completed - before) / (time.monotonic() - began)
