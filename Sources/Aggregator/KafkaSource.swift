@@ -76,7 +76,11 @@ final class GroupConsumer: TransportConsumer {
             case .assigned(let partitions): handle(.assigned(partitions.map(\.partition)))
             case .revoked(let partitions): handle(.revoked(partitions.map(\.partition)))
             case .lost(let partitions): handle(.lost(partitions.map(\.partition)))
-            case .error(let error, _): handle(.failed(TransportError(error)))
+            case .error(let error, let partition):
+                if let partition, Self.goneNames.contains(error.name) {
+                    handle(.gone(partition.partition))
+                }
+                handle(.failed(TransportError(error)))
             case .log(let line) where line.level <= 3:
                 let error = TransportError(
                     name: line.facility,
@@ -90,6 +94,11 @@ final class GroupConsumer: TransportConsumer {
             }
         }
     }
+
+    /// What librdkafka says when a partition is not there.
+    private static let goneNames: Set<String> = [
+        "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART",
+    ]
 
     /// Hands a message over with its headers read; nothing is allocated.
     private static func take(

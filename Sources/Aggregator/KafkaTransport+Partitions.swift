@@ -19,6 +19,9 @@ extension KafkaTransport {
             }
         case .revoked(let numbers): giveUp(numbers, .revoked)
         case .lost(let numbers): giveUp(numbers, .lost)
+        case .gone(let number):
+            // When it is there again, it may be another one: what it ends with is looked at first.
+            partitions[number]?.reposition()
         case .failed(let error): complain(error)
         }
     }
@@ -103,17 +106,21 @@ extension KafkaTransport {
             )
         }
         var starts: [Int32: Int64] = [:]
+        var isRefused = false
         for number in examination.partitions {
             guard let partition = partitions[number], partition.isWaiting else { continue }
             let stored = state.positions[number].flatMap { $0.nextOffset > 0 ? $0 : nil }
             let start = stored.map { $0.nextOffset - 1 } ?? StoredPosition.beginning
             let isNew = partition.state == .assigning
             if !isNew {
+                // Each refusal may take a while; nobody polls meanwhile.
+                if isRefused { continue }
                 do throws(TransportError) {
                     try consumer.seek(number, to: start)
                 } catch {
                     // Not fetching yet, as just after an assignment.
                     complain(error)
+                    isRefused = true
                     askPartitionsAt = now &+ 100_000_000
                     continue
                 }
@@ -140,8 +147,13 @@ extension KafkaTransport {
     func admits(_ message: ConsumedMessage, to partition: AssignedPartition) -> Bool {
         switch partition.state {
         case .following:
-            guard let next = partition.next, message.offset > next, partition.gapSought != next
-            else { return true }
+            guard let next = partition.next, message.offset != next else { return true }
+            guard message.offset > next else {
+                // The consumer found nothing at its position, and went back by itself.
+                startRewind(of: partition, ["position": "\(next)", "found": "\(message.offset)"])
+                return false
+            }
+            guard partition.gapSought != next else { return true }
             // Asked for again, in case it is the client that left something out.
             partition.gapSought = next
             partition.state = .returning
@@ -226,7 +238,9 @@ extension KafkaTransport {
                 do throws(TransportError) {
                     try consumer.seek(partition.number, to: next - 1)
                 } catch {
+                    // It may still be carried out, or never.
                     complain(error)
+                    partition.reposition()
                     return
                 }
                 partition.epoch &+= 1  // only compared
@@ -247,24 +261,8 @@ extension KafkaTransport {
 
     /// Counts a message as taken: the position stands behind it.
     func advance(_ partition: AssignedPartition, over message: ConsumedMessage) {
-        if let next = partition.next, message.offset != next {
-            if message.offset < next {
-                // The consumer found nothing at its position, and began at the beginning.
-                metrics.rewinds.add()
-                logger.warning(
-                    "a partition was rewound by the consumer",
-                    metadata: [
-                        "partition": "\(partition.number)", "position": "\(next)",
-                        "found": "\(message.offset)",
-                    ]
-                )
-                partition.replaces = true
-                noteBeginning(of: partition)
-                partition.base = partition.base.map { min($0, message.offset) }
-                partition.next = message.offset
-            } else {
-                metrics.messagesMissing.add(UInt64(message.offset - next))
-            }
+        if let next = partition.next, message.offset > next {
+            metrics.messagesMissing.add(UInt64(message.offset - next))
         }
         if partition.base == nil {
             partition.base = partition.next ?? message.offset

@@ -89,6 +89,8 @@ package enum ConsumerEvent: Sendable {
     case revoked([Int32])
     /// Partitions belong to somebody else already; it must answer with `unassign`.
     case lost([Int32])
+    /// A partition is not there, for now or any more; its topic may be made again.
+    case gone(Int32)
     /// Something went wrong; most of it mends itself.
     case failed(TransportError)
 }

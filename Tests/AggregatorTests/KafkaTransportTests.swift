@@ -84,6 +84,35 @@ struct KafkaTransportTests {
         }
     }
 
+    @Test("a topic that is made again, and grows, while it is read is read from its beginning")
+    func recreatedAndGrown() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 2)
+            var scenario = Scenario(seed: 9_009)
+            try scenario.writeLog(world, records: 30)
+            var pump = ScriptedPump(world, broker)
+            try pump.ship(&scenario.random)
+            let aggregator = world.aggregator(world.configuration, source: broker.source)
+            try await world.whileRunning([aggregator]) {
+                #expect(await world.isFolded())
+                for _ in 0..<3 { try scenario.writeLog(world, records: 60) }
+                var other = ScriptedBroker.State(logs: [.init(), .init()])
+                let shipped = ScriptedBroker(partitions: 2)
+                var all = ScriptedPump(world, shipped)
+                try all.ship(&scenario.random)
+                other.logs = shipped.state.withLock { $0.logs.reversed() }
+                // At one stroke, so that the end is never below the position.
+                broker.change { state in
+                    state.logs = other.logs
+                    state.gone = [0, 1]
+                }
+                #expect(await world.isFolded())
+            }
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+
     @Test("a topic that is made again while it is read is read from its beginning")
     func recreatedMeanwhile() async throws {
         try await World.with { world in

@@ -71,6 +71,8 @@ final class ScriptedBroker: Sendable {
         var seekFailures = 0
         /// Whether a fetch beyond the end is answered with nothing, as some brokers do.
         var isSilentBeyondEnd = false
+        /// Partitions whose member has to be told that they are not there.
+        var gone: [Int32] = []
         var committed: [Int32: Int64] = [:]
         /// Which seeks were made, for tests.
         var seeks: [(partition: Int32, offset: Int64)] = []
@@ -142,6 +144,9 @@ extension ScriptedBroker.State {
             member.isExpelled = false
             member.isAnswering = true
             return .lost(Array(member.positions.keys))
+        }
+        if let index = gone.firstIndex(where: { member.positions[$0] != nil }) {
+            return .gone(gone.remove(at: index))
         }
         let wanted = Set(target.filter { $0.value == id }.keys)
         let surplus =
