@@ -260,7 +260,7 @@ def outage(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=120)
+@test(seconds=200)
 def emptied(context: Context) -> None:
     """the broker loses everything, or what it acknowledged last: `--reship-from` makes it whole, nothing counts twice"""
     context.note_seed()
@@ -281,11 +281,13 @@ def emptied(context: Context) -> None:
         broker.kill()
         broker.start()
         folder = roles.start_aggregator()
-        # Without being told so, the pump ships what is new; what it had shipped before is not in the topic.
         roles.load(size, context.seed % 100_000 + 2, 3)
-        until(lambda: roles.database.requests() >= 2 * size, "what is new arrives", 40, 0.2)
-        pump.require_running()
-        roles.wait_shipped()
+        if not context.quick:
+            # Without being told so, the pump ships what is new; what it had shipped before is not in the topic.
+            # A broker that forgot its producers makes librdkafka try for ever: after 30 s the pump takes a new one.
+            until(lambda: roles.database.requests() >= 2 * size, "what is new arrives", 60, 0.2)
+            pump.require_running()
+            roles.wait_shipped()
         equal(pump.terminate(), 0, "exit code of the pump")
         pump = roles.start_pump("--reship-from", "2025-01-01T00:00:00Z")
         roles.wait_folded(3 * size, f"{kind.kind}: after --reship-from")
