@@ -199,7 +199,7 @@ def directory_bytes(*directories: Path) -> int:
     return total
 
 
-@test(seconds=150)
+@test(seconds=200, full_only=True)
 def outage(context: Context) -> None:
     """the broker down while the gateway goes on: memory flat, clients notice nothing, the backlog drains fast"""
     context.note_seed()
@@ -260,7 +260,7 @@ def outage(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=200)
+@test(seconds=200, full_only=True)
 def emptied(context: Context) -> None:
     """the broker loses everything, or what it acknowledged last: `--reship-from` makes it whole, nothing counts twice"""
     context.note_seed()

@@ -138,7 +138,9 @@ def checked(context: Context) -> None:
         result = context.run("check", "--config", config, code=code)
         return (result.stdout + result.stderr).decode()
 
-    verdict(0, client={"compression.type": "zstd", "security.protocol": "sasl_ssl", "sasl.username": "u"})
+    verdict(0, client={
+        "compression.type": "zstd", "security.protocol": "sasl_ssl", "sasl.mechanism": "PLAIN", "sasl.username": "u",
+        "sasl.password": "p"})
     for name, value in {
         "acks": "1", "enable.idempotence": "false", "message.timeout.ms": "300000", "auto.offset.reset": "latest",
         "enable.auto.commit": "true", "partitioner": "random", "transactional.id": "x", "bootstrap.servers": "x:1",

@@ -18,7 +18,7 @@ from test_crash import check_counted, check_identities, check_ledger, relaxed
 from test_kafka_crash import paced, stop_gateway
 
 
-@test(seconds=200)
+@test(seconds=200, full_only=True)
 def zombies(context: Context) -> None:
     """two aggregators, one asleep (SIGSTOP) until the group has moved on, then woken: nothing twice, nothing lost"""
     context.note_seed()
@@ -142,7 +142,7 @@ def static_member(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=150)
+@test(seconds=200, full_only=True)
 def topic_changes(context: Context) -> None:
     """partitions added in flight; the topic deleted and made again: exact, also without a restart of anything"""
     context.note_seed()
