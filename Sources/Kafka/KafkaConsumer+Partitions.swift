@@ -13,6 +13,7 @@ extension KafkaConsumer {
     /// Answers `.assigned`: each partition begins at an offset, or at `KafkaOffset.beginning`.
     package func assign(_ offsets: [KafkaPartition: Int64]) throws(KafkaError) {
         let list = PartitionList(offsets)
+        isAnswerDue = false
         if isCooperative {
             let client = try open("rd_kafka_incremental_assign")
             let error = unsafe client.with { client in
@@ -30,6 +31,7 @@ extension KafkaConsumer {
 
     /// Answers `.revoked` and `.lost`; in a group that is not cooperative everything is given up.
     package func unassign(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        isAnswerDue = false
         if isCooperative {
             let list = PartitionList(partitions)
             let client = try open("rd_kafka_incremental_unassign")

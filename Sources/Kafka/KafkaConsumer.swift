@@ -9,6 +9,8 @@ package final class KafkaConsumer {
     /// Whether this member has joined a cooperative group and not been given its share yet.
     private var isUnsettled = false
     private let assignor: KafkaAssignor
+    /// Whether a rebalance was handed over and not answered yet.
+    var isAnswerDue = false
 
     /// Ends a wait in `poll` from any thread.
     package let waker: KafkaWaker
@@ -26,6 +28,9 @@ package final class KafkaConsumer {
         instanceID: String? = nil,
         assignor: KafkaAssignor = .cooperativeSticky
     ) throws(KafkaError) {
+        guard !group.isEmpty else {
+            throw .invalid("rd_kafka_new", "a consumer group's name is empty")
+        }
         var fixed = KafkaConfiguration.consumerFixed
         fixed["group.id"] = group
         fixed["group.instance.id"] = instanceID
@@ -71,7 +76,11 @@ package final class KafkaConsumer {
         var milliseconds = timeout.wholeMilliseconds
         while count < countMax, let event = unsafe client.poll(milliseconds) {
             milliseconds = 0
-            if isUnsettled, unsafe Self.isAssignment(event) { isUnsettled = false }
+            if unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {
+                let isAssignment = unsafe Self.isAssignment(event)
+                if isAssignment { isUnsettled = false }
+                isAnswerDue = unsafe isAssignment || Self.isRevocation(event)
+            }
             unsafe Self.handOver(event, client, body)
             unsafe rd_kafka_event_destroy(event)
             count += 1
@@ -95,7 +104,10 @@ package final class KafkaConsumer {
         let deadline = ContinuousClock.now.advanced(by: timeout)
         if isUnsettled, Self.mayAbort(client) {
             unsafe Self.drain(client, until: deadline) { event in
-                if unsafe Self.isAssignment(event) { isUnsettled = false }
+                if unsafe Self.isAssignment(event) {
+                    isUnsettled = false
+                    isAnswerDue = true
+                }
             } isDone: {
                 !isUnsettled
             }
@@ -108,9 +120,9 @@ package final class KafkaConsumer {
             // It is closed already, by a fatal error.
             return unsafe rd_kafka_error_destroy(error)
         }
-        // From here on librdkafka takes any answer to a rebalance for giving everything up; there
-        // may be one that nobody has answered.
-        unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) }
+        // From here on librdkafka takes any answer to a rebalance for giving everything up. It waits
+        // for one that is due; with none due it may be gone already, and the call never return.
+        if isAnswerDue { unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) } }
         unsafe Self.drain(client, until: deadline) { event in
             if unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {
                 unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) }
@@ -143,6 +155,11 @@ package final class KafkaConsumer {
     private static func isAssignment(_ event: OpaquePointer) -> Bool {
         unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE
             && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+    }
+
+    /// Whether an event takes partitions from this member.
+    private static func isRevocation(_ event: OpaquePointer) -> Bool {
+        unsafe rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
     }
 
     /// Whether librdkafka might end the process when this client goes before its first assignment.
