@@ -118,6 +118,7 @@ struct FoldCommitBench {
                     AND NOT EXISTS (SELECT FROM sluice_g1.upstream_delta)
                     AND NOT EXISTS (SELECT FROM sluice_g1.client_geo_delta)
                     AND NOT EXISTS (SELECT FROM sluice_g1.client_agent_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.summary_delta)
                 """
             )
             let connection = try PostgresConnection(uri, applicationName: "bench")

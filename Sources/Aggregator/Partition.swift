@@ -1,6 +1,6 @@
 package import Rollups
 
-/// One partition of a rollup table: 1m by day, 15m by month, 1d by year, in UTC.
+/// One partition of a rollup table: 1m by day, 15m and 1h by month, 1d by year, in UTC.
 package struct Partition: Equatable, Sendable {
     /// What is appended to the table's name, as `p20150517`.
     package let suffix: String
@@ -20,7 +20,7 @@ package struct Partition: Equatable, Sendable {
             suffix = "p" + year + Self.padded(date.month, 2) + Self.padded(date.day, 2)
             lowerBound = days * day
             upperBound = (days + 1) * day
-        case .quarterHour:
+        case .quarterHour, .hour:
             suffix = "p" + year + Self.padded(date.month, 2)
             let next =
                 date.month == 12

@@ -530,7 +530,7 @@ components:
             properties:
               name: { type: string }
               dimensions: { type: array, items: { type: string } }
-              tiers: { type: array, items: { type: string, enum: [1m, 15m, 1d] } }
+              tiers: { type: array, items: { type: string, enum: [1m, 15m, 1h, 1d] } }
               complete_since: { oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }] }
     Ledger:
       type: object

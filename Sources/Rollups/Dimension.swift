@@ -51,6 +51,8 @@ package enum Tier: String, CaseIterable, Comparable, Sendable {
     case minute = "1m"
     /// Fifteen minutes: every UTC offset in use is a multiple of it.
     case quarterHour = "15m"
+    /// One hour of UTC, for zones that are whole hours off it.
+    case hour = "1h"
     /// One UTC day.
     case day = "1d"
 
@@ -59,6 +61,7 @@ package enum Tier: String, CaseIterable, Comparable, Sendable {
         switch self {
         case .minute: 60_000_000
         case .quarterHour: 900_000_000
+        case .hour: 3_600_000_000
         case .day: 86_400_000_000
         }
     }
@@ -142,10 +145,20 @@ package struct RollupDefinition: Hashable, Sendable {
         countsKeys: true
     )
 
+    /// Whole APIs: what dashboards ask most, in the fewest rows.
+    package static let summary = RollupDefinition(
+        name: "summary",
+        dimensions: [.org, .api],
+        tiers: [.minute, .quarterHour, .hour, .day],
+        countsKeys: true
+    )
+
     /// The rollups that every installation has, in the order in which folds write them.
-    package static let builtIn = [api, consumer, upstream, clientGeo, clientAgent]
+    package static let builtIn = [api, consumer, upstream, clientGeo, clientAgent, summary]
 
     /// The built-in rollups from the smallest to the largest, as planners try them; chosen by
     /// what their dimensions can hold, so that equal questions get equal plans everywhere.
-    package static let smallestFirst = [clientAgent, upstream, clientGeo, api, consumer]
+    package static let smallestFirst = [
+        summary, clientAgent, upstream, clientGeo, api, consumer,
+    ]
 }

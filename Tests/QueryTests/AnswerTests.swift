@@ -392,7 +392,7 @@ struct AnswerTests {
             #expect(try await api.usage(Self.range, admin).status == 200)
             let connection = try PostgresConnection(fixture.uri, applicationName: "tests")
             // The lock makes the question wait as long as it is allowed to.
-            try connection.execute("BEGIN; LOCK TABLE sluice_g1.upstream_delta")
+            try connection.execute("BEGIN; LOCK TABLE sluice_g1.summary_delta")
             let reply = await api.respond(
                 APIRequest("GET", "/v1/usage", query: Self.range, authorization: admin)
             )

@@ -91,19 +91,32 @@ struct PlannerTests {
         // The smallest rollup: without the route one of the small ones will do.
         (
             "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=api",
-            "client_agent 1d: 1d 01-01T00:00–01-04T00:00"
+            "summary 1d: 1d 01-01T00:00–01-04T00:00"
         ),
-        // Only `upstream` has minutes among them.
+        // Ragged ends come from finer tiers.
         (
             "from=2026-01-01T00:07:00Z&to=2026-01-04T00:00:00Z&granularity=total",
-            "upstream total: 1m 01-01T00:07–01-01T00:15, 15m 01-01T00:15–01-02T00:00, "
-                + "1d 01-02T00:00–01-04T00:00"
+            "summary total: 1m 01-01T00:07–01-01T00:15, 15m 01-01T00:15–01-01T01:00, "
+                + "1h 01-01T01:00–01-02T00:00, 1d 01-02T00:00–01-04T00:00"
         ),
         (
             "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z",
-            "upstream 1m: 1m 01-01T00:00–01-01T05:00"
+            "summary 1m: 1m 01-01T00:00–01-01T05:00"
         ),
-        ("from=2026-01-01&to=2026-01-13", "client_agent 1h: 15m 01-01T00:00–01-13T00:00"),
+        ("from=2026-01-01&to=2026-01-13", "summary 1h: 1h 01-01T00:00–01-13T00:00"),
+        // Local days of whole-hour zones come from hours; Lord Howe is half an hour off in summer.
+        (
+            "from=2026-01-01&to=2026-04-01&granularity=1d&tz=Europe/Berlin&group_by=api",
+            "summary 1d: 1h 12-31T23:00–03-31T22:00"
+        ),
+        (
+            "from=2026-05-01&to=2026-06-01&granularity=1d&tz=Australia/Lord_Howe",
+            "summary 1d: 15m 04-30T13:30–05-31T13:30"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=user_agent",
+            "client_agent 1d: 1d 01-01T00:00–01-04T00:00"
+        ),
         (
             "from=2026-01-01&to=2026-01-02&granularity=5m&filter=outcome:eq:ok&group_by=upstream",
             "upstream 5m: 1m 01-01T00:00–01-02T00:00"
@@ -206,6 +219,8 @@ struct PlannerTests {
             try planner.plan(UsageRequestTests.parse(query)).rollup.name
         }
         func from(_ day: Int) -> String { "from=2026-01-0\(day)&to=2026-01-05&granularity=1h" }
+        planner.completeSince["summary"] = since + 86_400_000_000
+        #expect(try rollup(from(3)) == "summary")
         #expect(try rollup(from(2)) == "client_agent")
         #expect(try rollup(from(1)) == "client_geo")
         #expect(try rollup(from(2) + "&group_by=outcome") == "api")

@@ -25,13 +25,14 @@ ROLLUPS = {
     "upstream": (["org", "api", "upstream", "outcome"], ["1m", "15m", "1d"]),
     "client_geo": (["org", "api", "country", "platform"], ["15m", "1d"]),
     "client_agent": (["org", "api", "user_agent"], ["15m", "1d"]),
+    "summary": (["org", "api"], ["1m", "15m", "1h", "1d"]),
 }
 COUNTS = [
     "requests", "client_errors", "server_errors", "aborted", "bytes_in", "bytes_out",
     "latency_count", "latency_sum", "latency_min", "latency_max",
     "upstream_count", "upstream_sum", "upstream_min", "upstream_max",
 ]
-TIER_SECONDS = {"1m": 60, "15m": 900, "1d": 86400}
+TIER_SECONDS = {"1m": 60, "15m": 900, "1h": 3600, "1d": 86400}
 
 
 def _binaries() -> Path:
