@@ -60,6 +60,10 @@ extension KafkaConsumer {
     }
 
     /// Goes on elsewhere in assigned partitions; messages fetched before are dropped.
+    ///
+    /// A seek that times out waits in librdkafka for a partition that may never come back, and
+    /// would let `rd_kafka_destroy` wait with it: after one, the client's memory and threads are
+    /// let be when the consumer is closed.
     package func seek(
         _ offsets: [KafkaPartition: Int64],
         timeout: Duration
@@ -71,8 +75,13 @@ extension KafkaConsumer {
                 unsafe rd_kafka_seek_partitions(client, $0, timeout.wholeMilliseconds)
             }
         }
-        try unsafe client.check(error, "rd_kafka_seek_partitions")
-        if let error = list.firstError("rd_kafka_seek_partitions") { throw error }
+        do throws(KafkaError) {
+            try unsafe client.check(error, "rd_kafka_seek_partitions")
+            if let error = list.firstError("rd_kafka_seek_partitions") { throw error }
+        } catch {
+            if error.isTimeout { client.isAbandoned = true }
+            throw error
+        }
     }
 
     /// Fetches nothing more from partitions; what was fetched is dropped, and comes again.

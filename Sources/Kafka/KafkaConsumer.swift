@@ -111,7 +111,7 @@ package final class KafkaConsumer {
             } isDone: {
                 !isUnsettled
             }
-            client.isAbandoned = isUnsettled
+            if isUnsettled { client.isAbandoned = true }
         }
         let error = unsafe client.withQueue { client, queue in
             unsafe rd_kafka_consumer_close_queue(client, queue)
@@ -129,6 +129,10 @@ package final class KafkaConsumer {
             }
         } isDone: {
             unsafe client.with { unsafe rd_kafka_consumer_closed($0) } != 0
+        }
+        // `rd_kafka_destroy` would wait for what has not closed in time.
+        if unsafe client.with({ unsafe rd_kafka_consumer_closed($0) }) == 0 {
+            client.isAbandoned = true
         }
     }
 
