@@ -107,7 +107,7 @@ private struct Responder: HTTPResponder {
             if let name = Field.Name(name) { headers.append(Field(name: name, value: value)) }
         }
         if request.method == .head {
-            headers[.contentLength] = String(reply.body.count)
+            if reply.stream == nil { headers[.contentLength] = String(reply.body.count) }
             return Response(
                 status: HTTPResponse.Status(code: reply.status),
                 headers: headers,

@@ -271,3 +271,52 @@ def random_questions(context: Context) -> None:
         equal(total, {name: whole[0][name] if whole else 0 for name in ADDITIVE}, f"{where}: parts and total")
     check(rows_compared > 1_000, f"only {rows_compared} rows were compared")
     context.note(f"{rows_compared} rows compared; worst percentile {worst:.3%} off")
+
+
+@test(seconds=120)
+def exports(context: Context) -> None:
+    """limit=none streams every row in constant memory; pages one after the other are the same rows"""
+    context.note_seed()
+    size = context.pick(quick=15_000, full=80_000)
+    _, roles = make_roles(context)
+    roles.start_aggregator()
+    serve = roles.start_serve()
+    context.run(
+        "load", "--into", roles.data, "--records", size, "--profile", "platform", "--seed", context.seed % 1000,
+        "--start", "2025-03-29T12:00:00Z", "--step", 2 * 86_400_000_000 // size, seconds=120)
+    roles.api.wait_total(size, "records loaded", 60, from_="2025-03-01T00:00:00Z", to="2025-04-30T00:00:00Z")
+    question = {
+        "from": "2025-03-01T00:00:00Z", "to": "2025-04-30T00:00:00Z", "granularity": "15m", "metrics": "requests,latency_p99",
+        "group_by": "org,api,route,application,key"}
+
+    def resident() -> int:
+        """The server's memory in bytes."""
+        status = Path(f"/proc/{serve.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+    roles.api.usage(question)
+    before = resident()
+    answer = roles.api.call("GET", "/v1/usage", question | {"format": "ndjson", "limit": "none"}, seconds=60)
+    equal(answer.status, 200, "status of the export")
+    lines = answer.body.splitlines()
+    grown = resident() - before
+    check(len(lines) > size // 2, f"only {len(lines)} rows of {size} records")
+    equal(sum(json.loads(line)["requests"] for line in lines), size, "requests in the export")
+    check(grown < 48 << 20, f"the server grew by {grown >> 20} MiB for {len(answer.body) >> 20} MiB")
+    # Pages, which may be of any size, are the same rows.
+    paged, cursor, sent = [], {}, {}
+    for _ in range(6):
+        sent = cursor
+        page = roles.api.call("GET", "/v1/usage", question | {"format": "ndjson", "limit": "1777"} | cursor)
+        equal(page.status, 200, "status of a page")
+        paged += page.body.splitlines()
+        if "sluice-next" not in page.headers:
+            break
+        cursor = {"cursor": page.headers["sluice-next"]}
+    equal(paged, lines[:len(paged)], "rows of the pages")
+    # What has not changed is not sent again.
+    tag = page.headers["etag"]
+    same = roles.api.call(
+        "GET", "/v1/usage", question | {"format": "ndjson", "limit": "1777"} | sent, headers={"If-None-Match": tag})
+    equal((same.status, same.body), (304, b""), "the same page once more")
+    context.note(f"{len(lines)} rows, {len(answer.body) >> 20} MiB, {grown >> 20} MiB more memory")

@@ -106,6 +106,13 @@ struct QueryServerTests {
                 )
                 #expect(posted.statusCode == 200)
                 #expect(answer.contains(#""requests":1"#))
+                let (streamed, lines) = try await Self.send(
+                    url,
+                    path + "&group_by=route&format=csv&limit=none",
+                    token: admin
+                )
+                #expect(streamed.statusCode == 200)
+                #expect(lines == "route,requests,errors\r\nGET /a,1,0\r\n")
                 let (head, empty) = try await Self.send(url, "/livez", method: "HEAD")
                 #expect(head.statusCode == 200 && empty.isEmpty)
                 #expect(head.value(forHTTPHeaderField: "Content-Length") == "18")
