@@ -65,11 +65,11 @@ def example(context: Context, broker: Broker) -> tuple[list[dict[str, Any]], dic
     return [json.loads(line) for line in result.stdout.splitlines()], json.loads(result.stderr.splitlines()[-1])
 
 
-@test(seconds=120)
+@test(seconds=180)
 def readers(context: Context) -> None:
     """kcat, a client in Python alone and the example find each (log id, offset) at least once and no other"""
     context.note_seed()
-    size = context.pick(quick=5_000, full=20_000)
+    size = context.pick(quick=3_000, full=6_000)
     cluster = Cluster(context.directory)
     kinds: list[type[Broker]] = context.pick(quick=[Noida], full=[Tansu, Noida])
     for kind in kinds:

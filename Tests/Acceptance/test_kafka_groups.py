@@ -18,7 +18,7 @@ from test_crash import check_counted, check_identities, check_ledger, relaxed
 from test_kafka_crash import paced, stop_gateway
 
 
-@test(seconds=200, full_only=True)
+@test(seconds=300, full_only=True)
 def zombies(context: Context) -> None:
     """two aggregators, one asleep (SIGSTOP) until the group has moved on, then woken: nothing twice, nothing lost"""
     context.note_seed()
@@ -38,7 +38,7 @@ def zombies(context: Context) -> None:
         until(lambda: roles.database.requests() >= goal, f"{goal} requests folded", 40, 0)
         sleeper.signal(signal.SIGSTOP)
         # The other one must get all partitions, and fold what the sleeper had begun: in its transaction, perhaps.
-        roles.wait_folded(total, f"round {round_}: folded while one of two sleeps", 45)
+        roles.wait_folded(total, f"round {round_}: folded while one of two sleeps", 90)
         sleeper.signal(signal.SIGCONT)
         # Awake, with the partitions that it believes are its own and the records that it holds.
         roles.load(size // 3, seed + 10 * round_ + 9, 27 - round_)
@@ -57,7 +57,7 @@ def zombies(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=200, full_only=True)
+@test(seconds=300, full_only=True)
 def churn(context: Context) -> None:
     """three aggregators that join and leave every second or two under load, cooperative and eager: exact"""
     context.note_seed()
@@ -142,7 +142,7 @@ def static_member(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=200, full_only=True)
+@test(seconds=300, full_only=True)
 def topic_changes(context: Context) -> None:
     """partitions added in flight; the topic deleted and made again: exact, also without a restart of anything"""
     context.note_seed()
