@@ -203,9 +203,18 @@ package final class KafkaConsumer {
                 message.pointee.partition
             )
             let error = unsafe client.describe(message.pointee.err, "rd_kafka_queue_poll")
+            noteGone(error, client)
             return body(.error(error, partition))
         }
         unsafe body(.message(KafkaMessage(UnsafeMutablePointer(mutating: message))))
+    }
+
+    /// A client that had a partition of a topic that was deleted is let be when it is closed:
+    /// `rd_kafka_destroy` of librdkafka 2.0 was seen to wait for the partition for ever.
+    private static func noteGone(_ error: KafkaError, _ client: KafkaClient) {
+        if error.code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.rawValue {
+            client.isAbandoned = true
+        }
     }
 
     /// Hands over what is not a message.
@@ -239,6 +248,7 @@ package final class KafkaConsumer {
             if error.code == RD_KAFKA_RESP_ERR__PARTITION_EOF.rawValue, let partition {
                 body(.endOfPartition(partition, offset: offset))
             } else {
+                noteGone(error, client)
                 body(.error(error, partition))
             }
         default:
