@@ -3,9 +3,9 @@ import Kafka
 
 /// Rates of the Kafka module against a broker, comparable with `kcat -P` and `kcat -C`.
 ///
-/// `kafka produce BROKER TOPIC COUNT [BYTES] [PROPERTY=VALUE…]` sends messages with a key of 36 bytes
-/// and the three headers of the transport; `kafka consume BROKER TOPIC [PROPERTY=VALUE…]` reads the
-/// topic from its beginning to its end, with their headers.
+/// `kafka produce BROKER TOPIC COUNT [BYTES] [PROPERTY=VALUE…]` sends messages with a key of 36
+/// bytes and the three headers of the transport; `kafka consume BROKER TOPIC [PROPERTY=VALUE…]`
+/// reads the topic from its beginning to its end, with their headers.
 enum KafkaBench {
     /// Runs what the arguments after `kafka` say.
     static func run(_ arguments: [String]) {

@@ -120,8 +120,8 @@ package final class KafkaConsumer {
             // It is closed already, by a fatal error.
             return unsafe rd_kafka_error_destroy(error)
         }
-        // From here on librdkafka takes any answer to a rebalance for giving everything up. It waits
-        // for one that is due; with none due it may be gone already, and the call never return.
+        // From here on librdkafka takes any answer to a rebalance for giving everything up. It
+        // waits for one that is due; with none due, the group may be gone and the call not return.
         if isAnswerDue { unsafe _ = client.with { unsafe rd_kafka_assign($0, nil) } }
         unsafe Self.drain(client, until: deadline) { event in
             if unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE {

@@ -92,16 +92,18 @@ struct ConsumerTests {
     func requestErrors() throws {
         let codes: [MockRequest: [Int32]] = [
             .fetch: [6, 3, -195, 1], .listOffsets: [6, 5], .metadata: [5, -195],
-            .findCoordinator: [15, 15], .joinGroup: [14, 16], .syncGroup: [27, 14],
+            .findCoordinator: [15, 15], .joinGroup: [14, 16], .syncGroup: [14],
             .heartbeat: [27, 14, 16], .initProducerID: [],
         ]
         // A cluster for each kind, because joining takes its time.
         var clusters: [MockCluster] = []
         var members: [Member] = []
+        var requests: [MockRequest] = []
         for (request, codes) in codes {
             let cluster = try makeCluster()
             cluster.fail(request, with: codes)
             clusters.append(cluster)
+            requests.append(request)
             members.append(try Member(cluster) { $0.client["retry.backoff.ms"] = "10" })
         }
         #expect(
@@ -109,9 +111,10 @@ struct ConsumerTests {
                 members.allSatisfy { $0.ends.count == 4 && $0.assigned == partitions(4) }
             }
         )
-        for member in members {
+        for (request, member) in zip(requests, members) {
             for partition in partitions(4) {
-                #expect(member.offsets[partition]?.suffix(10) == ArraySlice(0..<10))
+                let offsets = member.offsets[partition]?.suffix(10)
+                #expect(offsets == ArraySlice(0..<10), "\(request)")
             }
             #expect(!member.errors.contains { $0.isFatal })
         }

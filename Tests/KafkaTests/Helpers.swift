@@ -25,6 +25,7 @@ final class Member {
         // The mock cluster knows no static members, and forgets others only by their sessions.
         configuration.client["session.timeout.ms"] = "6000"
         configuration.client["fetch.wait.max.ms"] = "50"
+        configuration.client["topic.metadata.refresh.interval.ms"] = "1000"
         adjust(&configuration)
         consumer = try KafkaConsumer(
             configuration,

@@ -179,8 +179,10 @@ struct TidyTests {
             let size = (attributes[.size] as? Int) ?? 0
             #expect(size <= 200_000, "\(path): \(size) bytes; generate it or make it smaller")
             let mode = (attributes[.posixPermissions] as? Int) ?? 0
-            let isBenchmark = path.hasPrefix("Benchmarks/") && path.hasSuffix(".sh")
-            let mayRun = path.hasPrefix("scripts/") || path == ".ci/run" || isBenchmark
+            let isScript = path.hasSuffix(".sh") || path.hasSuffix(".py")
+            let mayRun =
+                path.hasPrefix("scripts/") || path == ".ci/run" || path.hasPrefix("examples/")
+                || path.hasPrefix("Benchmarks/") && isScript
             if mode & 0o111 != 0, !mayRun {
                 Issue.record("\(path): executable outside scripts/")
             }
