@@ -92,9 +92,10 @@ def real_log(context: Context) -> None:
     clients = oracle.one("SELECT count(DISTINCT client) FROM log")[0]
     estimate = api.total("unique_clients", **MAY)
     check(abs(estimate / clients - 1) < 0.05, f"unique_clients {estimate}, there are {clients}")
-    # user_agent is in no rollup of this version: the refusal says what would cover it.
-    problem = api.call("GET", "/v1/usage", {"group_by": "user_agent", "from": MAY["from_"], "to": MAY["to"]}).problem(400)
-    check("user_agent" in str(problem), f"the refusal does not name the dimension: {problem}")
+    # User agents by application are in no rollup: the refusal says what would cover them.
+    problem = api.call(
+        "GET", "/v1/usage", {"group_by": "user_agent,application", "from": MAY["from_"], "to": MAY["to"]}).problem(400)
+    check("user_agent" in str(problem) and "application" in str(problem), f"the refusal does not name the dimensions: {problem}")
 
     for zone in ZONES:
         for granularity in ("15m", "1h", "1d", "1w", "1mo"):
