@@ -165,7 +165,10 @@ class Broker:
     # Messages -----------------------------------------------------------------------------------
 
     def messages(self, topic: str = TOPIC, seconds: float = 30) -> list[Message]:
-        """Everything in a topic, from the beginning of each partition to its end at this time."""
+        """Everything in a topic, from the beginning of each partition to its end at this time.
+
+        A partition that is written to all the time has no end to come to: there it is the first message made later.
+        """
         return list(self._read(topic, seconds))
 
     def _read(self, topic: str, seconds: float) -> Iterator[Message]:
@@ -179,6 +182,7 @@ class Broker:
         try:
             consumer.assign([TopicPartition(topic, number, 0) for number in range(count)])
             open_ = set(range(count))
+            now = time.time() * 1000
             deadline = time.monotonic() + seconds
             while open_:
                 check(time.monotonic() < deadline, f"partitions {sorted(open_)} not read to their ends in {seconds:g} s")
@@ -188,7 +192,9 @@ class Broker:
                         open_.discard(message.partition())
                     elif error:
                         raise Failure(f"reading {topic}: {error}")
-                    else:
+                    elif message.timestamp()[1] > now:
+                        open_.discard(message.partition())
+                    elif message.partition() in open_:
                         yield Message(
                             message.partition(), message.offset(), message.timestamp()[1], message.key(),
                             message.value(), dict(message.headers() or []))
