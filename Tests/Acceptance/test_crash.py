@@ -155,7 +155,7 @@ def aggregator(context: Context) -> None:
     """kill -9 of aggregators while they fold and compact: counts exact, histograms whole"""
     context.note_seed()
     kills = context.pick(quick=5, full=20)
-    size = context.pick(quick=20_000, full=50_000)
+    size = context.pick(quick=20_000, full=30_000)
     cluster, roles = make_roles(
         context, aggregator={"flush_records": 2000, "flush_interval": "20ms", "compact_interval": "150ms"})
     database = roles.database

@@ -225,7 +225,7 @@ def full_load(context: Context) -> None:
     for mode in ("interval", "strict"):
         upstream, up = start(context, log={"sync": mode}, timeouts={"upstream": "20s", "connect": "10s"})
         upstream.ask("forget")
-        seconds = context.pick(quick=4, full=20)
+        seconds = context.pick(quick=4, full=10)
         sent = run_workers(
             context.directory, up.gateway_port, context.seed, loaded, processes=2, threads=12, seconds=seconds)
         context.note(f"{mode}: {len(sent)} requests, {len(sent) / seconds:.0f}/s by a Python client and upstream")

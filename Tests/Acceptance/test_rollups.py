@@ -168,7 +168,7 @@ def percentiles(context: Context) -> None:
 def any_order(context: Context) -> None:
     """one, two or three aggregators, in any order and batch size, make identical rows"""
     context.note_seed()
-    size = context.pick(quick=10_000, full=60_000)
+    size = context.pick(quick=10_000, full=30_000)
     source = context.make_directory()
     for number, profile in enumerate(["ten", "platform", "demo", "ten", "platform"]):
         # Overlapping times: the logs meet in the same rows.
