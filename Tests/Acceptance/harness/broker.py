@@ -183,13 +183,18 @@ class Broker:
             consumer.assign([TopicPartition(topic, number, 0) for number in range(count)])
             open_ = set(range(count))
             now = time.time() * 1000
+            last_error = None
             deadline = time.monotonic() + seconds
             while open_:
-                check(time.monotonic() < deadline, f"partitions {sorted(open_)} not read to their ends in {seconds:g} s")
+                check(
+                    time.monotonic() < deadline,
+                    f"partitions {sorted(open_)} not read to their ends in {seconds:g} s ({last_error})")
                 for message in consumer.consume(5000, 0.2):
                     error = message.error()
                     if error and error.code() == KafkaError._PARTITION_EOF:
                         open_.discard(message.partition())
+                    elif error and message.topic() is None:
+                        last_error = error  # of the group's coordinator, say, which nobody needs here
                     elif error:
                         raise Failure(f"reading {topic}: {error}")
                     elif message.timestamp()[1] > now:
