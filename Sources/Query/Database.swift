@@ -23,7 +23,11 @@ package struct Database: Sendable {
                 // Compiling expressions takes longer than the short questions that we ask; merging
                 // a quarter's histograms spills to disk with the default of 4 MB (1.7 s, 260,000
                 // rows).
-                try connection.execute("SET jit = off; SET work_mem = '32MB'")
+                // The role is the session's too: what reads outside a transaction with a scope sees
+                // no rows of anybody.
+                try connection.execute(
+                    "SET jit = off; SET work_mem = '32MB'; SET ROLE \(ReaderRole.name)"
+                )
             }
         }
         pool = makePool(
@@ -39,8 +43,22 @@ package struct Database: Sendable {
         self.logger = logger
     }
 
+    /// Does `body` in a transaction that sees what `scope` may see, as `read(_:)` does.
+    package func read<T: Sendable>(
+        as scope: TokenScope,
+        _ body: @Sendable (PostgresConnection) throws(QueryFailure) -> T
+    ) async throws(Problem) -> T {
+        try await read { connection throws(QueryFailure) in
+            try connection.beginReading(as: scope)
+            defer { connection.rollback() }
+            return try body(connection)
+        }
+    }
+
     /// Does `body`, which only reads, with a connection on that connection's thread; once more if
     /// the connection turned out to be lost, as after a restart of the database.
+    ///
+    /// No rows of anybody can be seen unless `body` says as whom it reads.
     ///
     /// On cancellation while waiting for a connection nothing has been read.
     package func read<T: Sendable>(

@@ -45,8 +45,8 @@ package struct Freshness: Equatable, Sendable {
                       AND greatest(heartbeat_at, last_folded_at) > now() - interval '24 hours'
                       AS is_open,
                     -- Every fold writes the row of each of its logs.
-                    hashtextextended(log_id::text || xmin::text, 0)::numeric AS mark
-                  FROM sluice.log
+                    hashtextextended(log_id::text || row_version, 0)::numeric AS mark
+                  FROM sluice.log_state
                 ) l
                 """
             )

@@ -6,7 +6,7 @@ extension QueryAPI {
 
     /// The sums of the ledger, one member per log of the active generation.
     func ledger() async throws(Problem) -> APIReply {
-        let body = try await database.read { connection throws(QueryFailure) in
+        let body = try await database.read(as: .admin) { connection throws(QueryFailure) in
             do throws(PostgresError) {
                 return Self.write(try connection.query(Self.statement))
             } catch { throw .database(error) }

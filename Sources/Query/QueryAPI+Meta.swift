@@ -4,7 +4,7 @@ import Rollups
 extension QueryAPI {
     /// What can be asked, within what `scope` may see.
     func meta(_ scope: TokenScope) async throws(Problem) -> APIReply {
-        let state = try await database.read { connection throws(QueryFailure) in
+        let state = try await database.read(as: scope) { connection throws(QueryFailure) in
             try MetaState(connection)
         }
         let forced: [Dimension] =

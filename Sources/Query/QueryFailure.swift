@@ -19,7 +19,8 @@ package enum QueryFailure: Error, Sendable {
                     "the database did not finish in time; shorten the range, add filters or group "
                         + "by fewer dimensions"
                 )
-            case "3F000", "42P01", "42703":
+            // 22023: the reader role is not there; 42883: one of our functions.
+            case "3F000", "42P01", "42703", "42883", "22023":
                 return Problem(
                     .unavailable,
                     "the database schema is not current; run sluice migrate"

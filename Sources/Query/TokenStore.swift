@@ -173,7 +173,7 @@ package struct TokenStore: Sendable {
         _ connection: PostgresConnection
     ) throws(PostgresError) -> StoredToken? {
         let result = try connection.query(
-            "SELECT \(columns) FROM sluice.token WHERE secret_hash = $1",
+            "SELECT \(columns) FROM sluice.find_token($1)",
             [.bytes(hash)]
         )
         return result.rowCount == 1 ? token(result, 0) : nil

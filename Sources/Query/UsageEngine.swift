@@ -114,9 +114,7 @@ package struct UsageEngine: Sendable {
         let forced = try scope.filters
         var planned = request
         planned.filters = forced + request.filters
-        do throws(PostgresError) {
-            try connection.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        } catch { throw .database(error) }
+        try connection.beginReading(as: scope)
         do throws(QueryFailure) {
             let freshness = try Freshness(connection)
             var decided = Decided(

@@ -111,3 +111,50 @@ struct MigratorTests {
         }
     }
 }
+
+/// What a database user needs that is no superuser and may not create roles.
+@Suite("Migrator of a plain user")
+struct PlainUserTests {
+    @Test("a user who may not create roles is told the grant that is missing, and needs no more")
+    func plainUser() async throws {
+        let database = try TestDatabase()
+        let role = "plain_\(database.name)"
+        let superuser = try PostgresConnection(database.superuserURI, applicationName: "tests")
+        // The role is the server's: made here if no other test has yet.
+        try await TestDatabase.with { _ = try await Migrator().migrate($0) }
+        try superuser.execute(
+            """
+            CREATE ROLE \(role) LOGIN;
+            ALTER DATABASE \(database.name) OWNER TO \(role)
+            """
+        )
+        defer {
+            try? database.drop()
+            try? superuser.execute("DROP ROLE IF EXISTS \(role)")
+        }
+        let connection = try PostgresConnection(database.superuserURI, applicationName: "plain")
+        try connection.execute("SET SESSION AUTHORIZATION \(role)")
+        do {
+            _ = try Migrator().migrate(connection)
+            Issue.record("migrated without the grant")
+        } catch {
+            let text = "\(error)"
+            #expect(text.contains("migration 14 \"access\""), "\(text)")
+            #expect(text.contains("GRANT sluice_reader TO \(role);"), "\(text)")
+        }
+        try superuser.execute("GRANT sluice_reader TO \(role)")
+        let rest = try Migrator().migrate(connection)
+        #expect(rest.first?.version == 14)
+        try connection.execute(
+            """
+            BEGIN;
+            SET LOCAL ROLE sluice_reader;
+            SELECT sluice.enter('org', 'acme', NULL);
+            SELECT * FROM sluice_g1.api_delta;
+            ROLLBACK
+            """
+        )
+        // COPY is what the fold does, and what FORCE ROW LEVEL SECURITY would refuse.
+        try connection.copyIn("COPY sluice_g1.api_delta FROM STDIN (FORMAT binary)") { _ in }
+    }
+}
