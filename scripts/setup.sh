@@ -11,7 +11,7 @@ command -v swift >/dev/null || fatal "no swift on PATH: install a Swift 6.3 tool
 # Debian packages: headers that Package.swift links, the server that `sluice up` embeds, the charts of
 # its dashboard, test tools.
 packages=(libpq-dev librdkafka-dev zlib1g-dev pkg-config postgresql libjs-chart.js)
-[ "$purpose" = test ] && packages+=(python3 python3-venv chromium chromium-driver curl fonts-inter kcat protobuf-compiler)
+[ "$purpose" = test ] && packages+=(python3 python3-venv chromium chromium-driver curl fonts-inter kcat openssl protobuf-compiler)
 
 missing=()
 for package in "${packages[@]}"; do

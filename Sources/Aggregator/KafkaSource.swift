@@ -81,7 +81,8 @@ final class GroupConsumer: TransportConsumer {
                     handle(.gone(partition.partition))
                 }
                 handle(.failed(TransportError(error)))
-            case .log(let line) where line.level <= 3:
+            // What "FAIL" says of a connection is also the text of an error.
+            case .log(let line) where line.level <= 3 && line.facility != "FAIL":
                 let error = TransportError(
                     name: line.facility,
                     call: "librdkafka",

@@ -68,6 +68,8 @@ final class KafkaClient {
     /// Set when taking the client down could take the process with it: see `KafkaConsumer.close`.
     var isAbandoned = false
     private let configuration: KafkaConfiguration
+    /// Why a connection broke last, as the log says.
+    private var lastBreak: String?
 
     /// Which kinds of client there are.
     enum Role {
@@ -98,18 +100,18 @@ final class KafkaClient {
     ) throws(KafkaError) {
         self.configuration = configuration
         var fixed = fixed
-        fixed["log.queue"] = role == .admin ? "false" : "true"
+        fixed["log.queue"] = "true"
         let properties = try unsafe configuration.makeProperties(
             preset: Self.preset(role),
             fixed: fixed
         )
-        var events = RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS
+        var events = RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG
         switch role {
-        case .producer: events |= RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_DR
+        case .producer: events |= RD_KAFKA_EVENT_DR
         case .consumer:
-            events |= RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_REBALANCE
+            events |= RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_REBALANCE
             events |= RD_KAFKA_EVENT_OFFSET_COMMIT
-        case .admin: unsafe rd_kafka_conf_set_log_cb(properties, nil)
+        case .admin: break
         }
         unsafe rd_kafka_conf_set_events(properties, events)
         var text = [CChar](repeating: 0, count: 512)
@@ -126,7 +128,7 @@ final class KafkaClient {
             )
         }
         unsafe self.client = unsafe client
-        if role != .admin { unsafe _ = rd_kafka_set_log_queue(client, nil) }
+        unsafe _ = rd_kafka_set_log_queue(client, nil)
         if role == .consumer { unsafe _ = rd_kafka_poll_set_consumer(client) }
         unsafe queue = Self.queue(of: client, role)
         waker = KafkaWaker(unsafe QueueHandle(owning: Self.queue(of: client, role)))
@@ -286,15 +288,15 @@ final class KafkaClient {
                 let facility = unsafe facility,
                 let text = unsafe text
             else { return nil }
-            // Producers and consumers share one configuration: no reason to warn of each other's.
-            if unsafe String(cString: facility) == "CONFWARN" { return nil }
-            return .log(
-                KafkaLogLine(
-                    level: Int(level),
-                    facility: unsafe String(cString: facility),
-                    message: configuration.withoutSecrets(unsafe String(cString: text))
-                )
+            let line = KafkaLogLine(
+                level: Int(level),
+                facility: unsafe String(cString: facility),
+                message: configuration.withoutSecrets(unsafe String(cString: text))
             )
+            // Producers and consumers share one configuration: no reason to warn of each other's.
+            if line.facility == "CONFWARN" { return nil }
+            if line.facility == "FAIL" { lastBreak = line.message }
+            return .log(line)
         default: return nil
         }
     }
@@ -305,7 +307,14 @@ final class KafkaClient {
         if code == RD_KAFKA_RESP_ERR__FATAL { return describe(code, "rd_kafka_queue_poll") }
         var error = KafkaError(code, call: "rd_kafka_queue_poll")
         if let text = unsafe rd_kafka_event_error_string(event) {
-            error.message = unsafe String(cString: text)
+            error.message = configuration.withoutSecrets(unsafe String(cString: text))
+        }
+        // That no broker is left is said of every reason; the reason itself only in the log.
+        if code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, let lastBreak {
+            error.message += ", the last one by: \(lastBreak)"
+        }
+        if let advice = KafkaAdvice.text(error.name, error.message) {
+            error.message += "; \(advice)"
         }
         if unsafe rd_kafka_event_error_is_fatal(event) != 0 {
             error.isFatal = true
