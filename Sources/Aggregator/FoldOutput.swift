@@ -44,6 +44,8 @@ package struct DeadLetter: Equatable, Sendable {
     package let detail: String?
     /// Its bytes.
     package let record: [UInt8]
+    /// When it was appended to its log; nil if that is not known.
+    package var appendedAt: Int64?
 }
 
 /// A row of the ledger.
@@ -190,10 +192,14 @@ package struct FoldOutput: Sendable {
             var counts = LedgerCounts()
             let all = batch.baseOffset.rawValue..<batch.nextOffset.rawValue
             let wantsAll = wanted.containsAll(all)
+            let parkedBefore = deadLetters.count
             batch.forEach { offset, bytes in
                 if wantsAll || wanted.contains(offset.rawValue) {
                     fold(bytes, at: offset, of: log, latest: latest, &counts, &entry, &trust)
                 }
+            }
+            for index in parkedBefore..<deadLetters.count {
+                deadLetters[index].appendedAt = batch.appendTime
             }
             add(counts, to: LedgerKey(log: log, appendTime: batch.appendTime))
         case .skip(let range, let reason, let appendTime):
@@ -207,6 +213,35 @@ package struct FoldOutput: Sendable {
             entry.endedAt = seenAt
         }
         registry[log] = entry
+    }
+
+    /// Folds a parked record again, and moves it in the ledger.
+    ///
+    /// - Parameters:
+    ///   - letter: The record, whose offset is accounted for as dead-lettered.
+    ///   - appendTime: The time that it is accounted under.
+    ///   - latest: Completion after this stays parked.
+    /// - Returns: The letter with its reason of today if it still cannot be folded.
+    mutating func redrive(_ letter: DeadLetter, appendTime: Int64, latest: Int64) -> DeadLetter? {
+        var counts = LedgerCounts()
+        var entry = registry[letter.log] ?? LogRegistryEntry()
+        var trust = LogTrust.unlimited
+        let bytes = letter.record.span.raw
+        fold(
+            bytes,
+            at: Offset(letter.offset),
+            of: letter.log,
+            latest: latest,
+            &counts,
+            &entry,
+            &trust
+        )
+        if counts.deadLettered > 0 { return deadLetters.popLast() }
+        counts.deadLettered = -1
+        add(counts, to: LedgerKey(log: letter.log, appendTime: appendTime))
+        // A log of which nothing was learnt is not said to have been folded from just now.
+        if entry != LogRegistryEntry() { registry[letter.log] = entry }
+        return nil
     }
 
     private mutating func add(_ more: LedgerCounts, to key: LedgerKey) {

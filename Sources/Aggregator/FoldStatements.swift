@@ -24,18 +24,20 @@ enum FoldStatements {
     /// A table of the session; its rows go with the transaction.
     static let makeDeadLetterStaging = """
         CREATE TEMPORARY TABLE IF NOT EXISTS dead_letter_staging (
-            log_id uuid, "offset" bigint, reason text, detail text, record bytea
+            log_id uuid, "offset" bigint, reason text, detail text, record bytea,
+            appended_at timestamptz
         ) ON COMMIT DELETE ROWS
         """
 
     static let copyDeadLetters = """
-        COPY pg_temp.dead_letter_staging (log_id, "offset", reason, detail, record)
+        COPY pg_temp.dead_letter_staging (
+            log_id, "offset", reason, detail, record, appended_at)
         FROM STDIN (FORMAT binary)
         """
 
     static let insertDeadLetters = """
-        INSERT INTO sluice.dead_letter (log_id, "offset", reason, detail, record)
-        SELECT log_id, "offset", reason, detail, record
+        INSERT INTO sluice.dead_letter (log_id, "offset", reason, detail, record, appended_at)
+        SELECT log_id, "offset", reason, detail, record, appended_at
         FROM pg_temp.dead_letter_staging
         ORDER BY log_id, "offset"
         ON CONFLICT DO NOTHING

@@ -68,17 +68,17 @@ struct FoldTransaction {
     }
 
     /// Tells the observer, who may fail the step.
-    private func step(_ step: FoldStep) throws(PostgresError) {
+    func step(_ step: FoldStep) throws(PostgresError) {
         if let error = observer?(step, connection.backendPID) { throw error }
     }
 
     /// Translates the errors of `body`.
-    private func database<T>(_ body: () throws(PostgresError) -> T) throws(FoldFailure) -> T {
+    func database<T>(_ body: () throws(PostgresError) -> T) throws(FoldFailure) -> T {
         do throws(PostgresError) { return try body() } catch { throw .database(error) }
     }
 
     /// Commits; a connection lost on the way leaves it in doubt.
-    private func commit() throws(FoldFailure) {
+    func commit() throws(FoldFailure) {
         do throws(PostgresError) {
             try connection.commit()
         } catch {
@@ -101,7 +101,7 @@ struct FoldTransaction {
     // MARK: Step 2
 
     /// Locks the active generation against a switch, and aborts if it is another one.
-    private func checkGeneration() throws(FoldFailure) {
+    func checkGeneration() throws(FoldFailure) {
         let active = try database { () throws(PostgresError) in
             try step(.checkGeneration)
             return try connection.query(
@@ -115,7 +115,7 @@ struct FoldTransaction {
     // MARK: Step 3
 
     /// Appends the delta rows.
-    private func copyDeltas(
+    func copyDeltas(
         _ output: FoldOutput,
         _ ids: [[Int32]]
     ) throws(PostgresError) -> Int {
@@ -160,19 +160,20 @@ struct FoldTransaction {
         try connection.copyIn(FoldStatements.copyDeadLetters) {
             (writer: inout CopyWriter) throws(PostgresError) in
             for letter in letters {
-                try writer.row(columns: 5)
+                try writer.row(columns: 6)
                 writer.uuid(high: letter.log.high, low: letter.log.low)
                 writer.int64(Int64(clamping: letter.offset))
                 writer.text(letter.reason.rawValue)
                 if let detail = letter.detail { writer.text(detail) } else { writer.null() }
                 writer.bytes(letter.record)
+                if let time = letter.appendedAt { writer.timestamp(time) } else { writer.null() }
             }
         }
         try connection.execute(FoldStatements.insertDeadLetters)
     }
 
     /// Adds to the ledger, rows ascending.
-    private func updateLedger(_ ledger: [LedgerKey: LedgerCounts]) throws(PostgresError) {
+    func updateLedger(_ ledger: [LedgerKey: LedgerCounts]) throws(PostgresError) {
         guard !ledger.isEmpty else { return }
         try step(.ledger)
         let rows = ledger.sorted { $0.key < $1.key }
@@ -195,7 +196,7 @@ struct FoldTransaction {
     }
 
     /// Remembers what was learnt of the logs, rows ascending.
-    private func updateRegistry(_ registry: [LogID: LogRegistryEntry]) throws(PostgresError) {
+    func updateRegistry(_ registry: [LogID: LogRegistryEntry]) throws(PostgresError) {
         guard !registry.isEmpty else { return }
         try step(.registry)
         let rows = registry.sorted { $0.key < $1.key }

@@ -260,29 +260,11 @@ final class FoldWriter {
         _ rollups: FoldBatch,
         _ connection: PostgresConnection
     ) throws(FoldFailure) -> [[Int32]] {
-        var values: [DimensionValue] = []
-        var counts: [Int] = []
-        for dimension in Dimension.allCases {
-            let count = rollups.valueCount(of: dimension)
-            counts.append(count)
-            for id in 1..<max(1, UInt32(count)) {
-                values.append(DimensionValue(dimension, rollups.value(id, of: dimension)))
-            }
-        }
         do throws(PostgresError) {
             let backend = connection.backendPID
-            let found = try dimensions.resolve(values, on: connection) {
-                () throws(PostgresError) in
+            return try dimensions.resolve(rollups, on: connection) { () throws(PostgresError) in
                 if let error = observer?(.dimensions, backend) { throw error }
             }
-            var ids: [[Int32]] = []
-            var next = 0
-            for count in counts {
-                let here = max(0, count - 1)
-                ids.append([0] + found[next..<(next + here)])
-                next += here
-            }
-            return ids
         } catch {
             // What was inserted may be lost with the connection; ask again.
             dimensions.removeAll()

@@ -713,6 +713,20 @@ CREATE TABLE sluice_g1.summary_1d (
 """###
         ),
         Migration(
+            version: 11,
+            name: "dead_letters",
+            sha256: "6ff1cb0d0904c737914677839858471127791561663465f11657ba7eb4ebff3c",
+            sql: ###"""
+-- Migration 11: dead letters can be folded again or dropped, and the ledger follows.
+
+-- When the record was appended to its log: the row of the ledger that counts it. Null for those parked before.
+ALTER TABLE sluice.dead_letter ADD COLUMN appended_at timestamptz;
+
+-- Dead letters that an operator gave up; they leave dead_lettered, so that the ledger still balances.
+ALTER TABLE sluice.ledger ADD COLUMN dropped bigint NOT NULL DEFAULT 0;
+"""###
+        ),
+        Migration(
             version: 14,
             name: "access",
             sha256: "d93bfb3e7aebe4f847858f7e966bec6c2b392ca82712175b116a049adf7e62a9",

@@ -557,6 +557,7 @@ components:
               sampled: { type: integer }
               too_large: { type: integer }
               rejected: { type: integer }
+              dropped: { type: integer, description: Dead letters that an operator gave up. }
               appended: { type: [integer, "null"] }
               pending: { type: [integer, "null"] }
     Problem:

@@ -16,7 +16,7 @@ extension QueryAPI {
 
     private static let counters = [
         "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large",
-        "rejected",
+        "rejected", "dropped",
     ]
 
     private static let statement = """

@@ -85,7 +85,7 @@ struct DatabaseStatus: Sendable {
 
     private static let counters = [
         "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large",
-        "rejected",
+        "rejected", "dropped",
     ]
 
     /// Asks the database at `uri`, and about the positions in `topic` if one is given; blocking.

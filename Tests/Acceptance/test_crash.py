@@ -112,7 +112,7 @@ def check_ledger(database: Database, context: Context, data: Path) -> None:
     check(ranges, "no log is in the ledger")
     rows = database.integer(
         "SELECT count(*) FROM sluice.source s JOIN (SELECT log_id, sum(folded + dead_lettered + expired + damaged"
-        " + filtered + sampled + too_large + rejected) AS accounted FROM sluice.ledger WHERE generation = 1"
+        " + filtered + sampled + too_large + rejected + dropped) AS accounted FROM sluice.ledger WHERE generation = 1"
         " GROUP BY log_id) l USING (log_id) WHERE s.generation = 1 AND l.accounted <> (SELECT sum(upper(r) - lower(r))"
         " FROM unnest(s.folded) r)")
     equal(rows, 0, "logs whose ledger does not balance")
