@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Questions of a dashboard to the query API, over 90 days of rollup rows, at a steady rate (loopback, PostgreSQL of its own).
+
+Usage: .venv/bin/python Benchmarks/query.py [--rows 10000000] [--rate 100] [--seconds 60] [--binary PATH] [--seed 7]
+
+Ten organisations with ten APIs of twelve (route, status) keys each: rollup api by quarters of an hour and by days, rollup summary by
+quarters, hours and days, minutes for the last day. Every question differs from all others, so nothing is answered from the
+cache; questions start at their time whether or not earlier ones have been answered. Beside them DuckDB answers
+the same questions, counts only, over the same quarters of an hour, one at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import http.client
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "Tests/Acceptance"))
+
+import duckdb  # noqa: E402
+
+from harness.checks import settles  # noqa: E402
+from harness.context import Context  # noqa: E402
+from harness.database import Cluster, Database  # noqa: E402
+from harness.deployment import Roles  # noqa: E402
+
+END = datetime(2026, 4, 1, tzinfo=timezone.utc)
+DAYS = 90
+KEYS = 12
+METRICS = "requests,errors,latency_p50,latency_p95,latency_p99"
+# What the dashboard's pages ask: the newest day most often, months seldom; charts have at most 180 points, tables are totals.
+# Weight, hours back, granularity, grouping.
+MIX = [
+    (25, 24, "15m", ""), (15, 24, "total", ""), (10, 24, "total", "route"), (10, 24, "total", "status"), (5, 24, "15m", "status"),
+    (10, 6, "5m", ""), (5, 6, "total", "api"), (8, 7 * 24, "1h", ""), (4, 7 * 24, "total", "route"), (4, 7 * 24, "1h", "api"),
+    (2, 30 * 24, "1d", ""), (2, 90 * 24, "1d", ""),
+]
+WIDTHS = {"5m": "15 minutes", "15m": "15 minutes", "1h": "1 hour", "1d": "1 day", "total": "1 year"}
+Asked = tuple[dict[str, str], str, datetime, datetime]
+ZONES = ["UTC", "UTC", "Europe/Berlin", "America/New_York"]
+
+
+def fill(context: Context, roles: Roles, database: Database, rows: int) -> None:
+    """Rows as a platform would leave them; latency histograms are real ones, of a seeded load."""
+    context.run(
+        "load", "--into", roles.data, "--records", 200_000, "--profile", "ten", "--seed", context.seed, "--start",
+        "2025-03-01T10:00:00Z", "--step", "36000", seconds=120)
+    process = roles.start_aggregator()
+    settles(database.requests, 200_000, "requests folded", 120)
+    database.wait_compacted()
+    process.terminate()
+    apis = max(1, rows // (DAYS * 96 * 10 * KEYS))
+    start = END - timedelta(days=DAYS)
+    zeros = "0, 0, 0, 0"
+    statements = [
+        "CREATE TABLE pool AS SELECT row_number() OVER (ORDER BY bucket, api, route) - 1 AS n, latency_hist AS h "
+        "FROM sluice_g1.api_15m WHERE latency_count > 50 LIMIT 500",
+        *(f"INSERT INTO sluice.dimension (name, value) SELECT '{name}', '{name}-' || n FROM generate_series(0, {count - 1}) n "
+          "ON CONFLICT DO NOTHING"
+          for name, count in (("org", 10), ("api", 10 * apis), ("route", 6))),
+        "INSERT INTO sluice.dimension (name, value) VALUES ('method', 'GET'), ('outcome', 'ok') ON CONFLICT DO NOTHING",
+        "CREATE TABLE keys AS SELECT o, a, k, "
+        "(SELECT id FROM sluice.dimension WHERE name = 'org' AND value = 'org-' || o) AS org, "
+        f"(SELECT id FROM sluice.dimension WHERE name = 'api' AND value = 'api-' || (o * {apis} + a)) AS api, "
+        "(SELECT id FROM sluice.dimension WHERE name = 'route' AND value = 'route-' || k / 2) AS route, "
+        "(SELECT id FROM sluice.dimension WHERE name = 'method' AND value = 'GET') AS method, "
+        "(SELECT id FROM sluice.dimension WHERE name = 'outcome' AND value = 'ok') AS outcome "
+        f"FROM generate_series(0, 9) o, generate_series(0, {apis - 1}) a, generate_series(0, {KEYS - 1}) k",
+    ]
+    for rollup, tier, step, begin in (
+        ("api", "15m", "15 min", start), ("api", "1d", "1 day", start), ("api", "1m", "1 min", END - timedelta(days=1)),
+        ("summary", "15m", "15 min", start), ("summary", "1h", "1 hour", start), ("summary", "1d", "1 day", start),
+        ("summary", "1m", "1 min", END - timedelta(days=1)),
+    ):
+        table = f"sluice_g1.{rollup}_{tier}"
+        statements.append(
+            f"CREATE TABLE {table}_bench PARTITION OF {table} FOR VALUES FROM ('{begin}') TO ('{END}')")
+        dimensions = "org, api, 0, route, method, CASE k % 2 WHEN 0 THEN 200 ELSE 503 END, outcome, 0"
+        source = "keys"
+        if rollup == "summary":
+            dimensions, source = "org, api", "(SELECT * FROM keys WHERE k = 0)"
+        statements.append(
+            f"INSERT INTO {table} SELECT b, {dimensions}, 60 + k, k, k % 3, 0, 5000, 90000, 60 + k, 900000, 800, 250000, {zeros}, "
+            f"h, '', '', '' FROM generate_series('{begin}'::timestamptz, '{END}'::timestamptz - interval '{step}', '{step}') b "
+            f"CROSS JOIN {source} s JOIN pool ON n = (extract(epoch FROM b)::bigint / 60 + k * 7 + a) % (SELECT count(*) FROM pool) "
+            # As the compactor writes them: the rows of an organisation's bucket lie together.
+            "ORDER BY 1, 2, 3, 5, 7")
+        statements.append(f"VACUUM ANALYZE {table}_bench")
+    for statement in statements:
+        begun = time.monotonic()
+        database.rows(statement, 1800)
+        if time.monotonic() - begun > 10:
+            print(f"  {time.monotonic() - begun:.0f} s: {statement[:80]}", flush=True)
+
+
+def questions(rng: random.Random, count: int) -> list[Asked]:
+    """Different questions of the mix: parameters, kind, start and end."""
+    made: dict[str, Asked] = {}
+    while len(made) < count:
+        _, hours, step, group = rng.choices(MIX, [weight for weight, *_ in MIX])[0]
+        # The end moves by minutes within what the minutes' tier covers, so that no two questions are alike.
+        end = END - timedelta(minutes=rng.randrange(0, 17 * 60 if hours <= 6 else 60))
+        if hours > 24:
+            end -= timedelta(minutes=end.minute)
+        begin = max(end - timedelta(hours=hours), END - timedelta(days=DAYS if hours > 24 else 1))
+        organisation = rng.randrange(10)
+        parameters = {
+            "from": begin.isoformat().replace("+00:00", "Z"), "to": end.isoformat().replace("+00:00", "Z"),
+            "tz": rng.choice(ZONES), "granularity": step, "metrics": METRICS, "filter": f"org:eq:org-{organisation}",
+            # Different bounds of a limit that is never reached make different questions of equal work.
+            "limit": str(rng.randrange(5000, 10_000))}
+        if group:
+            parameters["group_by"] = group
+        kind = f"{hours} h by {step}" + (f", {group}" if group else "")
+        made.setdefault(urlencode(parameters), (parameters, kind, begin, end))
+    return list(made.values())
+
+
+def ask(port: int, token: str, asked: list, rate: float) -> tuple[list[float], collections.Counter, dict[str, list[float]]]:
+    """Asks at a steady rate; latencies from when a question was due."""
+    local: dict[int, http.client.HTTPConnection] = {}
+    start = time.monotonic() + 0.5
+    statuses: collections.Counter = collections.Counter()
+    kinds: dict[str, list[float]] = collections.defaultdict(list)
+
+    def one(number: int) -> float:
+        parameters, kind, *_ = asked[number]
+        due = start + number / rate
+        delay = due - time.monotonic()
+        if delay > 0:
+            time.sleep(delay)
+        mine = threading.get_ident()
+        connection = local.setdefault(mine, http.client.HTTPConnection("127.0.0.1", port, timeout=60))
+        connection.request("GET", "/v1/usage?" + urlencode(parameters), headers={"Authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        response.read()
+        taken = time.monotonic() - due
+        statuses[response.status] += 1
+        kinds[kind].append(taken)
+        return taken
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        return list(pool.map(one, range(len(asked)))), statuses, kinds
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Nearest rank, in milliseconds."""
+    ordered = sorted(values)
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def peer(database: Database, asked: list) -> list[float]:
+    """DuckDB over the same quarters of an hour: counts by bucket and group, one question at a time."""
+    with tempfile.TemporaryDirectory() as directory:
+        table = Path(directory) / "rows.csv"
+        with open(table, "wb") as target:
+            subprocess.run(
+                ["psql", "--no-psqlrc", "--quiet", f"--command=COPY (SELECT bucket AT TIME ZONE 'UTC' AS bucket, o.value AS org, "
+                 "r.api, r.route, r.status, requests, client_errors + server_errors AS errors FROM sluice_g1.api_15m_bench r "
+                 "JOIN sluice.dimension o ON o.id = r.org) TO STDOUT (FORMAT csv, HEADER)", database.uri],
+                stdout=target, check=True)
+        store = duckdb.connect(str(Path(directory) / "rows.duckdb"))
+        store.execute(f"CREATE TABLE rows AS SELECT * FROM read_csv('{table}') ORDER BY bucket")
+        print(f"DuckDB holds {store.execute('SELECT count(*) FROM rows').fetchone()[0]:,} rows", flush=True)
+        taken = []
+        for parameters, _, begin, end in asked[:1000]:
+            width = WIDTHS[parameters["granularity"]]
+            group = parameters.get("group_by")
+            column = f", {group}" if group else ""
+            begun = time.monotonic()
+            store.execute(
+                f"SELECT time_bucket(INTERVAL '{width}', bucket) b{column}, sum(requests), sum(errors) FROM rows "
+                f"WHERE org = ? AND bucket >= ? AND bucket < ? GROUP BY ALL ORDER BY ALL",
+                [parameters["filter"].rpartition(":")[2], begin.replace(tzinfo=None), end.replace(tzinfo=None)]).fetchall()
+            taken.append(time.monotonic() - begun)
+        store.close()
+        return taken
+
+
+def main() -> None:
+    """Reads the command line and measures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_400_000)
+    parser.add_argument("--rate", type=float, default=100)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--binary", default=".build/release/sluice")
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    context = Context(directory, Path(options.binary).resolve(), ROOT, False, options.seed, random.Random(options.seed))
+    cluster = None
+    try:
+        cluster = Cluster(directory)
+        database = cluster.create("usage")
+        roles = Roles(context, database)
+        roles.migrate()
+        fill(context, roles, database, options.rows)
+        count = database.integer("SELECT count(*) FROM sluice_g1.api_15m_bench")
+        print(f"{count:,} rows of api by quarters of an hour", flush=True)
+        roles.start_serve()
+        asked = questions(context.rng, int(options.rate * options.seconds) + 200)
+        alone = []
+        for parameters, *_ in asked[:200]:
+            begun = time.monotonic()
+            roles.api.usage(parameters)
+            alone.append(time.monotonic() - begun)
+        print(f"one at a time: p50 {quantile(alone[20:], .5):.1f} ms, p99 {quantile(alone[20:], .99):.1f}", flush=True)
+        taken, statuses, kinds = ask(roles.query_port, roles.api.token, asked[200:], options.rate)
+        print(f"{len(taken)} questions at {options.rate:g}/s: {dict(statuses)}; p50 {quantile(taken, .5):.1f} ms, p90 "
+              f"{quantile(taken, .9):.1f}, p99 {quantile(taken, .99):.1f}, worst {quantile(taken, 1):.1f}", flush=True)
+        for kind, values in sorted(kinds.items(), key=lambda item: float(item[0].split()[0])):
+            print(f"  {kind}: {len(values)}, p50 {quantile(values, .5):.1f} ms, p99 {quantile(values, .99):.1f}", flush=True)
+        theirs = peer(database, asked[200:])
+        print(f"DuckDB, one at a time, counts only: p50 {quantile(theirs, .5):.1f} ms, p99 {quantile(theirs, .99):.1f}", flush=True)
+    finally:
+        context.kill_all()
+        if cluster:
+            cluster.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
