@@ -14,6 +14,8 @@ package struct PumpConfiguration: Sendable {
     package var flushInterval: Duration = .seconds(1)
     /// Ship once more to transport sinks what was appended at or after this, µs since the epoch.
     package var reshipFrom: Int64?
+    /// How much the dead letters of each sink may take.
+    package var deadLetters = LetterLimits()
     /// Called, on any thread, whenever a sink's circuit breaker changes its state.
     package var onStateChange: (@Sendable (_ sink: String, _ state: SinkState) -> Void)?
 

@@ -23,6 +23,8 @@ package struct PumpMetrics: Sendable {
     let failures: Counter
     let checkpointFailures: Counter
     let readFailures: Counter
+    let deadLetters: Counter
+    let deadLetterFailures: Counter
     let lagRecords: Gauge
     let inFlightBytes: Gauge
     let inFlightBatches: Gauge
@@ -70,6 +72,16 @@ package struct PumpMetrics: Sendable {
         readFailures = registry.counter(
             "pump_read_failures_total",
             help: "Logs that could not be read for a while.",
+            labels: labels
+        )
+        deadLetters = registry.counter(
+            "pump_dead_letters_total",
+            help: "Refused records that were put aside in the data directory.",
+            labels: labels
+        )
+        deadLetterFailures = registry.counter(
+            "pump_dead_letters_failed_total",
+            help: "Refused records that could not be put aside, every attempt counted.",
             labels: labels
         )
         lagRecords = registry.gauge(

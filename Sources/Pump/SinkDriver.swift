@@ -46,6 +46,7 @@ package final class SinkDriver {
     let pumped: PumpedSink
     let directory: LogDirectory
     let checkpoints: CheckpointStore
+    let letters: SinkLetterWriter
     let time: any TimeSource
     let metrics: PumpMetrics
     let logger: Logger
@@ -100,6 +101,11 @@ package final class SinkDriver {
         self.logger = logger
         self.random = random
         checkpoints = try directory.checkpoints(consumer: pumped.consumer)
+        letters = SinkLetterWriter(
+            LetterPaths(data: directory.path, consumer: pumped.consumer),
+            fileSystem: directory.fileSystem,
+            limits: configuration.deadLetters
+        )
         reshipFrom = pumped.sink.traits.isTransport ? configuration.reshipFrom : nil
         breaker = CircuitBreaker(
             threshold: pumped.breakerThreshold,
@@ -276,6 +282,7 @@ package final class SinkDriver {
         activeCount -= 1
         let now = self.now
         metrics.deliverySeconds.record(microseconds: Int64((now &- flight.startedAt) / 1_000))
+        let result = result.hasRejected ? park(result, of: flight.batch) : result
         let outcome = flight.batch.outcome(
             result,
             marksRejected: pumped.sink.traits.isTransport

@@ -51,6 +51,29 @@ package struct DeliveryResult: Sendable, Equatable {
         }
     }
 
+    /// Whether the destination will never take some part.
+    package var hasRejected: Bool {
+        !retriesAll && exceptions.contains { $0.verdict != .retry }
+    }
+
+    /// Why the destination will never take a part; nil if it took it or may take it yet.
+    package func rejection(of offset: Offset) -> SkipReason? {
+        for exception in exceptions where exception.offsets.contains(offset) {
+            if case .rejected(let reason) = exception.verdict { return reason }
+        }
+        return nil
+    }
+
+    /// The same, but what was rejected is to be sent again.
+    ///
+    /// - Parameter reason: Why, for people.
+    package func retryingRejected(_ reason: String) -> DeliveryResult {
+        var result = self
+        for index in result.exceptions.indices { result.exceptions[index].verdict = .retry }
+        result.reason = reason
+        return result
+    }
+
     /// The exceptions in the order of their offsets.
     var sorted: [Exception] {
         exceptions.sorted { $0.offsets.lowerBound < $1.offsets.lowerBound }

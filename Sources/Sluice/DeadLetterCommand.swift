@@ -18,6 +18,9 @@ struct DeadLetterCommand: AsyncParsableCommand {
         @Option(help: "Only letters of this consumer: aggregator, or sink-NAME.")
         var consumer: String?
 
+        @Option(help: "Letters of this sink of the pump, which lie in the data directory.")
+        var sink: String?
+
         @Option(help: "Only letters with this reason, as `dlq ls` shows it.")
         var reason: String?
 
@@ -37,6 +40,23 @@ struct DeadLetterCommand: AsyncParsableCommand {
             }
             filter.ids = ids
             return filter
+        }
+
+        /// The letters of the sink that these options name, and the choice among them.
+        func letters(
+            _ options: ConfigurationOptions,
+            _ sink: String,
+            _ ids: [Int64] = []
+        ) throws -> (SinkLetters, SinkLetters.Choice) {
+            guard consumer == nil else {
+                throw ValidationError("--sink and --consumer exclude each other")
+            }
+            try LogSetup.bootstrap()
+            let filter = try filter(ids)
+            var choice = SinkLetters.Choice(ids: Set(ids.map { UInt64(clamping: $0) }))
+            choice.reason = reason
+            choice.log = filter.log
+            return (try SinkLetters(try options.load(), sink: sink), choice)
         }
 
         /// Whether nothing restricts the letters.
@@ -64,6 +84,7 @@ struct DeadLetterCommand: AsyncParsableCommand {
                 EXAMPLES:
                   sluice dlq ls
                   sluice dlq ls --reason schema_newer --limit 1000 --format csv
+                  sluice dlq ls --sink archive
                 """
         )
 
@@ -86,6 +107,12 @@ struct DeadLetterCommand: AsyncParsableCommand {
         }
 
         mutating func run() async throws {
+            if let sink = selection.sink {
+                let (letters, choice) = try selection.letters(options, sink)
+                let last = UInt64(clamping: after)
+                let table = try await letters.list(choice, after: last, limit: limit)
+                return Terminal.show(table, format)
+            }
             let filter = try selection.filter()
             let (after, limit) = (after, limit)
             let letters = try await DeadLetterCommand.with(options) {
@@ -110,6 +137,9 @@ struct DeadLetterCommand: AsyncParsableCommand {
 
         @OptionGroup var options: ConfigurationOptions
 
+        @Option(help: "The letter is one of this sink of the pump.")
+        var sink: String?
+
         @Argument(help: "Id of the letter, as `dlq ls` shows it.")
         var id: Int64
 
@@ -118,6 +148,11 @@ struct DeadLetterCommand: AsyncParsableCommand {
 
         mutating func run() async throws {
             let id = id
+            if let sink {
+                try LogSetup.bootstrap()
+                let letters = try SinkLetters(try options.load(), sink: sink)
+                return Self.present(try await letters.show(UInt64(clamping: id)), format)
+            }
             var filter = DeadLetterFilter()
             filter.ids = [id]
             let found = try await DeadLetterCommand.with(options) {
@@ -141,6 +176,11 @@ struct DeadLetterCommand: AsyncParsableCommand {
             }
             var table = Table(DeadLetterCommand.columns + ["record", "hex"])
             table.rows = [DeadLetterCommand.row(letter) + [decoded, .text(hex.joined())]]
+            Self.present(table, format)
+        }
+
+        /// Shows the one row of a table, for people one value a line.
+        private static func present(_ table: Table, _ format: OutputFormat) {
             guard format == .table else { return Terminal.show(table, format) }
             var tall = Table(["name", "value"])
             tall.rows = zip(table.columns, table.rows[0]).map { [.text($0), .text($1.shown)] }
@@ -162,6 +202,7 @@ struct DeadLetterCommand: AsyncParsableCommand {
                   sluice dlq redrive --reason schema_newer
                   sluice dlq redrive 17 18
                   sluice dlq redrive --all
+                  sluice dlq redrive --sink archive --all
                 """
         )
 
@@ -181,12 +222,16 @@ struct DeadLetterCommand: AsyncParsableCommand {
             try DeadLetterCommand.requireChoice(ids, selection, all)
             if let consumer = selection.consumer, consumer != DeadLetterStore.aggregator {
                 throw ValidationError(
-                    "--consumer: only letters of the aggregator can be redriven so far"
+                    "--consumer: only letters of the aggregator; a sink's with --sink NAME"
                 )
             }
         }
 
         mutating func run() async throws {
+            if let sink = selection.sink {
+                let (letters, choice) = try selection.letters(options, sink, ids)
+                return Terminal.show(try await letters.redrive(choice), format)
+            }
             var filter = try selection.filter(ids)
             filter.consumer = DeadLetterStore.aggregator
             let latest = SystemTimeSource().wallMicroseconds() + 3_600_000_000
@@ -215,6 +260,7 @@ struct DeadLetterCommand: AsyncParsableCommand {
                 EXAMPLES:
                   sluice dlq drop --reason unparsed
                   sluice dlq drop 17
+                  sluice dlq drop --sink archive --reason too_large
                 """
         )
 
@@ -235,6 +281,10 @@ struct DeadLetterCommand: AsyncParsableCommand {
         }
 
         mutating func run() async throws {
+            if let sink = selection.sink {
+                let (letters, choice) = try selection.letters(options, sink, ids)
+                return Terminal.show(try await letters.drop(choice), format)
+            }
             let filter = try selection.filter(ids)
             let dropped = try await DeadLetterCommand.with(options) { try $0.drop(filter) }
             var table = Table(["outcome", "records"])

@@ -5,6 +5,7 @@ import Pump
 import ServiceLifecycle
 import Sinks
 import SluiceConfiguration
+import Telemetry
 
 extension ServerProcess {
     /// The pump over all configured sinks.
@@ -28,7 +29,13 @@ extension ServerProcess {
 
     /// A sink with its batches and repetitions.
     private func pumped(_ settings: SinkSettings) -> PumpedSink {
-        var pumped = PumpedSink(name: settings.name, sink: sink(settings))
+        let sink = SinkAssembly.sink(
+            settings,
+            self.settings,
+            fileSystem: data.fileSystem,
+            metrics: metrics
+        )
+        var pumped = PumpedSink(name: settings.name, sink: sink)
         pumped.batchRecordsMax = settings.batch.records
         pumped.batchBytesMax = settings.batch.bytes
         pumped.batchWait = settings.batchWait
@@ -37,8 +44,23 @@ extension ServerProcess {
         pumped.retryDelayMax = settings.retryDelayMax
         return pumped
     }
+}
 
-    private func sink(_ sink: SinkSettings) -> any Sink {
+/// How a configured sink is made.
+enum SinkAssembly {
+    /// A sink that has not been opened.
+    ///
+    /// - Parameters:
+    ///   - sink: What is configured of it.
+    ///   - settings: The whole configuration.
+    ///   - fileSystem: For sinks that write files.
+    ///   - metrics: Where its metrics are registered.
+    static func sink(
+        _ sink: SinkSettings,
+        _ settings: Settings,
+        fileSystem: any FileSystem,
+        metrics: MetricsRegistry
+    ) -> any Sink {
         let logger = Logger(label: "sluice.sink.\(sink.name)")
         switch sink.kind {
         case .kafka:
@@ -59,7 +81,7 @@ extension ServerProcess {
             configuration.rotateAge = file.rotateAge
             return FileSink(
                 configuration,
-                fileSystem: data.fileSystem,
+                fileSystem: fileSystem,
                 time: SystemTimeSource(),
                 logger: logger
             )

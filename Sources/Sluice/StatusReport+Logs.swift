@@ -1,6 +1,7 @@
 import Console
 import EventLog
 import FileIO
+import Pump
 import Records
 import SluiceConfiguration
 
@@ -76,19 +77,27 @@ extension StatusReport {
         let now = directory.time.wallMicroseconds()
         return try await blocking("status") {
             let logs = try directory.logs()
-            var table = Table(["sink", "type", "state", "logs_behind", "lag", "behind", "error"])
+            var table = Table([
+                "sink", "type", "state", "logs_behind", "lag", "behind", "dead_letters", "error",
+            ])
             for sink in settings.pump.sinks {
                 var lag = SinkLag()
                 for log in logs {
                     let done = directory.checkpoint(of: sink.consumer, in: log.id)
                     try lag.add(log, done, in: directory)
                 }
+                let box = SinkLetterBox(
+                    data: data.path,
+                    consumer: sink.consumer,
+                    fileSystem: data.fileSystem
+                )
                 let trouble = pump?.troubles?[sink.name]
                 let state = pump == nil ? "no pump runs" : trouble?.breaker ?? "running"
                 table.rows.append([
                     .text(sink.name), .text(sink.kind.name), .text(state),
                     .integer(lag.logCount), .integer(Int64(clamping: lag.records)),
                     lag.oldest.map { .seconds(Double(max(0, now - $0)) / 1e6) } ?? .none,
+                    .integer(Int64(try box.letters().count)),
                     trouble?.reason.map(Cell.text) ?? .none,
                 ])
             }

@@ -129,6 +129,27 @@ private final class Simulation {
         lanes = []
         try bench.restart(clone, seed: random.next())
         try adopt(try bench.directory.recover())
+        for id in ends.keys {
+            let checkpoint = try bench.checkpoint(id)
+            try requireLetters(id, below: min(checkpoint, ends[id] ?? 0))
+        }
+    }
+
+    /// What the destination refused, and a checkpoint has passed, is a dead letter.
+    private func requireLetters(_ id: LogID, below end: UInt64) throws {
+        let letters = Set(try bench.letters().filter { $0.log == id }.map(\.offset.rawValue))
+        for offset in poison where offset < end && !letters.contains(offset) {
+            guard !isLost(offset, id) else { continue }
+            Issue.record("\(offset) of \(id) was refused and is no dead letter")
+            throw SinkError(code: "letters", message: "wrong")
+        }
+    }
+
+    /// In the end every refused record is a dead letter, each once.
+    func checkLetters(_ seed: UInt64) throws {
+        for (id, end) in ends { try requireLetters(id, below: end) }
+        let names = try bench.letters().map { "\($0.log)/\($0.offset)" }
+        #expect(Set(names).count == names.count, "seed \(seed)")
     }
 
     private func adopt(_ reports: [RecoveryReport]) throws {
@@ -198,6 +219,7 @@ struct SimulationTests {
                 let simulation = try Simulation(seed: seed, isTransport: isTransport)
                 for _ in 0..<600 { try simulation.step() }
                 try simulation.finish()
+                try simulation.checkLetters(seed)
                 for (id, end) in simulation.ends {
                     if isTransport {
                         #expect(simulation.arrivals.firstGap(id, below: end) == nil, "seed \(seed)")

@@ -212,6 +212,14 @@ final class Bench {
         }
     }
 
+    /// The sink's dead letters.
+    func letters() throws -> [SinkLetter] { try box.letters() }
+
+    /// The sink's dead letters, as others than the pump see them.
+    var box: SinkLetterBox {
+        SinkLetterBox(data: "/data", consumer: pumped.consumer, fileSystem: fileSystem)
+    }
+
     /// The checkpoint of a log.
     func checkpoint(_ log: LogID) throws -> UInt64 {
         try directory.checkpoints(consumer: pumped.consumer).load(log).rawValue
