@@ -38,8 +38,8 @@ package struct AggregatorConfiguration: Sendable {
     /// How long a partition may be silent where its last message is expected, before a broker is
     /// asked whether it ends below. Chosen: longer than a fetch takes.
     package var silenceMax: Duration = .seconds(3)
-    /// How long a partition may be silent before its last message is read again, to see whether the
-    /// topic is still the same. Chosen: one message per partition and half a minute.
+    /// How long until a message of a partition is read again, to see whether the topic is still the
+    /// same. Chosen: one message per partition and half a minute.
     package var probeInterval: Duration = .seconds(30)
     /// Messages taken from the consumer at once, before anything else is looked at; chosen.
     package var messagesPerPollMax = 2_000

@@ -110,19 +110,19 @@ final class AssignedPartition {
         /// Nothing: the database is asked where it goes on. → `verifying`, `following`.
         case repositioning
         /// The first one must be the last that was taken: else the topic is not the one of which
-        /// the database speaks. → `following`, `rewinding`, `repositioning`.
+        /// the database speaks. → `following`, `returning`, `rewinding`, `repositioning`.
         case verifying(StoredPosition)
-        /// Nothing until it has been sought to its beginning. → `following`, `repositioning`.
+        /// Nothing until it is read from its beginning. → `following`, `repositioning`.
         case rewinding
-        /// Nothing until it has been sought to its position again. → `following`, `repositioning`.
+        /// Nothing until it is read from its position again. → `following`, `repositioning`.
         case returning
-        /// They are folded. → `rewinding`, `returning`, `repositioning`.
+        /// They are folded. → `verifying`, `rewinding`, `returning`, `repositioning`.
         case following
     }
 
     let number: Int32
     var state = State.assigning
-    /// Counts seeks, so that a message stashed before one is not taken after it.
+    /// Counts moves, so that a message stashed before one is not taken after it.
     var epoch: UInt32 = 0
     /// The position: every message below has been taken; nil before the first one.
     var next: Int64?
@@ -130,9 +130,16 @@ final class AssignedPartition {
     var base: Int64?
     /// Whether the stored position is to be replaced, whatever it is.
     var replaces = false
-    /// When its last message came, or when it was last sought elsewhere.
+    /// When its last message came, or when it was last moved.
     var quietSince: UInt64 = 0
-    /// The position at which offsets were missing when it was last sought again.
+    /// Whether it was not there when it was last heard of.
+    var isGone = false
+    /// Where it was when it was last known to be the one that the database speaks of: the message
+    /// before is looked at again now and then.
+    var anchor: StoredPosition?
+    /// When that was, or was found out to be the case.
+    var anchoredAt: UInt64 = 0
+    /// The position at which offsets were missing when it was last asked for them again.
     var gapSought: Int64?
     /// Before this it is not read again from its beginning because of missing offsets.
     var rewindableAt: UInt64 = 0
@@ -146,5 +153,32 @@ final class AssignedPartition {
         if state != .assigning { state = .repositioning }
         epoch &+= 1  // only compared
         base = nil
+    }
+
+    /// Whether the database has to be asked where it goes on.
+    var isWaiting: Bool { state == .assigning || state == .repositioning }
+
+    /// Goes on where the database says, after a look at the message before; nil: at the beginning.
+    func begin(at stored: StoredPosition?, now: UInt64) {
+        next = stored?.nextOffset
+        last = stored?.last
+        base = nil
+        replaces = false
+        anchor = stored
+        anchoredAt = now
+        verify(stored, now: now)
+    }
+
+    /// Takes nothing before the last message before a position has been seen again.
+    func verify(_ position: StoredPosition?, now: UInt64) {
+        epoch &+= 1  // only compared
+        quietSince = now
+        state = position.map { .verifying($0) } ?? .following
+    }
+
+    /// Remembers the last message taken, to be looked at again later.
+    func setAnchor(now: UInt64) {
+        anchoredAt = now
+        if let next, next > 0 { anchor = StoredPosition(nextOffset: next, last: last) }
     }
 }

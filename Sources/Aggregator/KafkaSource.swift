@@ -149,13 +149,9 @@ final class GroupConsumer: TransportConsumer {
         try Self.translating { () throws(KafkaError) in try consumer.unassign(named) }
     }
 
-    /// How long a seek may take; chosen: it is answered by a thread of the client, not by a broker.
-    private static let seekTimeout: Duration = .seconds(1)
-
-    func seek(_ partition: Int32, to offset: Int64) throws(TransportError) {
-        try Self.translating { () throws(KafkaError) in
-            try consumer.seek([KafkaPartition(topic, partition): offset], timeout: Self.seekTimeout)
-        }
+    func move(_ partitions: [Int32: Int64]) throws(TransportError) {
+        let offsets = named(partitions)
+        try Self.translating { () throws(KafkaError) in try consumer.move(offsets) }
     }
 
     // A consumer that cannot be paused fetches on, into a queue that is bounded.

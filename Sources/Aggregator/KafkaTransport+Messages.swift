@@ -11,6 +11,7 @@ extension KafkaTransport {
         guard let partition = partitions[message.partition] else { return }
         messageCount &+= 1  // 64 bits last
         partition.quietSince = polledAt
+        partition.isGone = false
         metrics.messages.add()
         if !isAttending, stash.isEmpty, take(message, key, value, of: partition) { return }
         stash.append(message, key, value, epoch: partition.epoch)

@@ -21,7 +21,11 @@ extension KafkaTransport {
         case .lost(let numbers): giveUp(numbers, .lost)
         case .gone(let number):
             // When it is there again, it may be another one: what it ends with is looked at first.
-            partitions[number]?.reposition()
+            // So may those be that the client has not missed, because the topic was away for an
+            // instant only.
+            guard let partition = partitions[number], !partition.isGone else { return }
+            partition.isGone = true
+            for partition in partitions.values { partition.reposition() }
         case .failed(let error): complain(error)
         }
     }
@@ -106,37 +110,51 @@ extension KafkaTransport {
             )
         }
         var starts: [Int32: Int64] = [:]
-        var isRefused = false
+        var moves: [Int32: Int64] = [:]
+        let now = self.now
         for number in examination.partitions {
             guard let partition = partitions[number], partition.isWaiting else { continue }
-            let stored = state.positions[number].flatMap { $0.nextOffset > 0 ? $0 : nil }
+            let stored = storedPosition(number, state)
             let start = stored.map { $0.nextOffset - 1 } ?? StoredPosition.beginning
-            let isNew = partition.state == .assigning
-            if !isNew {
-                // Each refusal may take a while; nobody polls meanwhile.
-                if isRefused { continue }
-                do throws(TransportError) {
-                    try consumer.seek(number, to: start)
-                } catch {
-                    // Not fetching yet, as just after an assignment.
-                    complain(error)
-                    isRefused = true
-                    askPartitionsAt = now &+ 100_000_000
-                    continue
-                }
+            guard partition.state == .assigning else {
+                moves[number] = start
+                continue
             }
-            partition.next = stored?.nextOffset
-            partition.last = stored?.last
-            partition.base = nil
-            partition.replaces = false
-            partition.epoch &+= 1  // only compared
-            partition.quietSince = now
-            partition.state = stored.map { .verifying($0) } ?? .following
+            starts[number] = start
+            partition.begin(at: stored, now: now)
             if stored == nil { noteBeginning(of: partition) }
-            if isNew { starts[number] = start }
         }
         if !starts.isEmpty {
             answer { consumer throws(TransportError) in try consumer.assign(starts) }
+        }
+        guard move(moves) else {
+            askPartitionsAt = now &+ 100_000_000
+            return
+        }
+        for partition in partitions.values where moves[partition.number] != nil {
+            let stored = storedPosition(partition.number, state)
+            partition.begin(at: stored, now: now)
+            if stored == nil { noteBeginning(of: partition) }
+        }
+    }
+
+    /// Where the database says that a partition goes on; nil for its beginning.
+    private func storedPosition(_ number: Int32, _ state: FoldedState) -> StoredPosition? {
+        state.positions[number].flatMap { $0.nextOffset > 0 ? $0 : nil }
+    }
+
+    /// Lets partitions go on elsewhere; false if that has to be tried again.
+    ///
+    /// A group that waits for an answer gets that first.
+    private func move(_ positions: [Int32: Int64]) -> Bool {
+        guard !positions.isEmpty else { return true }
+        guard !partitions.values.contains(where: { $0.state == .assigning }) else { return false }
+        do throws(TransportError) {
+            try consumer.move(positions)
+            return true
+        } catch {
+            complain(error)
+            return false
         }
     }
 
@@ -162,7 +180,9 @@ extension KafkaTransport {
         case .verifying(let stored):
             let isThere = message.offset == stored.nextOffset - 1
             if isThere, stored.last == nil || stored.last == message.headers.identity {
-                partition.state = .following
+                // After a look further back it goes on where it was.
+                partition.state = partition.next == stored.nextOffset ? .following : .returning
+                partition.setAnchor(now: now)
                 return false
             }
             startRewind(
@@ -173,7 +193,7 @@ extension KafkaTransport {
         }
     }
 
-    /// Takes nothing more of a partition before it has been sought to its beginning.
+    /// Takes nothing more of a partition before it is read from its beginning.
     func startRewind(of partition: AssignedPartition, _ why: Logger.Metadata) {
         metrics.rewinds.add()
         logger.warning(
@@ -183,44 +203,47 @@ extension KafkaTransport {
         partition.state = .rewinding
     }
 
-    /// Seeks partitions that are to be read from their beginnings, or from their positions again;
+    /// Moves partitions that are to be read from their beginnings, or from their positions again;
     /// not from within `poll`, where messages that were fetched before are still handed over.
-    func seekPartitions() {
-        for partition in partitions.values
-        where partition.state == .rewinding || partition.state == .returning {
-            let returnsTo = partition.state == .returning ? partition.next : nil
-            do throws(TransportError) {
-                try consumer.seek(partition.number, to: returnsTo ?? StoredPosition.beginning)
-            } catch {
-                complain(error)
-                continue
+    func movePartitions() {
+        var moves: [Int32: Int64] = [:]
+        for partition in partitions.values {
+            switch partition.state {
+            case .rewinding: moves[partition.number] = StoredPosition.beginning
+            case .returning: moves[partition.number] = partition.next ?? StoredPosition.beginning
+            case .assigning, .repositioning, .verifying, .following: break
             }
+        }
+        guard !moves.isEmpty, move(moves) else { return }
+        let now = self.now
+        for partition in partitions.values where moves[partition.number] != nil {
             partition.epoch &+= 1  // only compared
             partition.quietSince = now
-            if partition.state == .returning {
-                partition.state = .following
-                continue
+            if partition.state == .rewinding {
+                partition.next = nil
+                partition.base = nil
+                partition.last = nil
+                partition.anchor = nil
+                partition.replaces = true
+                noteBeginning(of: partition)
             }
-            partition.next = nil
-            partition.base = nil
-            partition.last = nil
-            partition.replaces = true
-            noteBeginning(of: partition)
             partition.state = .following
         }
     }
 
-    // MARK: Silence
+    // MARK: Probing
 
-    /// Looks after partitions of which nothing is heard.
+    /// Looks now and then whether partitions are still those that the database speaks of.
     ///
-    /// A broker that was emptied may answer a fetch beyond its end with nothing for ever instead of
-    /// an error. So the last message is expected where it was: a partition that is silent for long
+    /// A topic may be made again and grow beyond the position before the client notices, and a
+    /// broker that was emptied may answer a fetch beyond its end with nothing for ever instead of
+    /// an error. So a message that was taken a while ago is expected where it was: each partition
     /// is asked for it again, and one that is silent although it is there is looked up.
     func probePartitions() {
         let now = self.now
         let silence = UInt64(clamping: configuration.silenceMax.nanoseconds)
         let interval = UInt64(clamping: configuration.probeInterval.nanoseconds)
+        var probes: [Int32: Int64] = [:]
         for partition in partitions.values {
             switch partition.state {
             case .verifying(let stored) where now >= partition.quietSince &+ silence:
@@ -232,25 +255,24 @@ extension KafkaTransport {
                     of: partition,
                     ["stored": "\(stored.nextOffset)", "end": "\(high)"]
                 )
-            case .following where now >= partition.quietSince &+ interval:
-                partition.quietSince = now
-                guard let next = partition.next, next > 0 else { continue }
-                do throws(TransportError) {
-                    try consumer.seek(partition.number, to: next - 1)
-                } catch {
-                    // It may still be carried out, or never.
-                    complain(error)
-                    partition.reposition()
-                    return
-                }
-                partition.epoch &+= 1  // only compared
-                partition.state = .verifying(
-                    StoredPosition(nextOffset: next, last: partition.last)
-                )
+            case .following where now >= partition.anchoredAt &+ interval:
+                guard let anchor = partition.anchor else { continue }
+                probes[partition.number] = anchor.nextOffset - 1
             case .assigning, .repositioning, .rewinding, .returning, .verifying, .following: break
             }
         }
-        seekPartitions()
+        guard move(probes) else {
+            // It may still be carried out, or never.
+            for number in probes.keys { partitions[number]?.reposition() }
+            return
+        }
+        for number in probes.keys {
+            guard let partition = partitions[number], let anchor = partition.anchor else {
+                continue
+            }
+            partition.verify(anchor, now: now)
+        }
+        movePartitions()
     }
 
     /// Remembers that a partition is being read from its beginning.
@@ -288,10 +310,6 @@ extension KafkaTransport {
             )
         )
         partition.replaces = false
+        if partition.anchor == nil { partition.setAnchor(now: now) }
     }
-}
-
-extension AssignedPartition {
-    /// Whether the database has to be asked where it goes on.
-    var isWaiting: Bool { state == .assigning || state == .repositioning }
 }

@@ -157,7 +157,7 @@ final class KafkaTransport: FoldTransport {
             },
             handle: { event in handle(event) }
         )
-        seekPartitions()
+        movePartitions()
     }
 
     /// Takes stashed messages, until one has to wait again.
@@ -173,7 +173,7 @@ final class KafkaTransport: FoldTransport {
             guard hasOne, isTaken else { break }
             stash.removeFirst()
         }
-        seekPartitions()
+        movePartitions()
     }
 
     var isFull: Bool {

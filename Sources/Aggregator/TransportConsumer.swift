@@ -30,8 +30,9 @@ package protocol TransportConsumer: AnyObject {
     /// Answers `revoked` and `lost`.
     func unassign(_ partitions: [Int32]) throws(TransportError)
 
-    /// Goes on elsewhere in an assigned partition; messages fetched before are dropped.
-    func seek(_ partition: Int32, to offset: Int64) throws(TransportError)
+    /// Goes on elsewhere in assigned partitions; messages fetched before are dropped. Refused while
+    /// `assigned` waits for its answer.
+    func move(_ partitions: [Int32: Int64]) throws(TransportError)
 
     /// Fetches nothing more from any assigned partition; what was fetched is dropped, and comes
     /// again after `resume`.

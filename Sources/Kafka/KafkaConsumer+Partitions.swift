@@ -20,12 +20,14 @@ extension KafkaConsumer {
                 unsafe list.with { unsafe rd_kafka_incremental_assign(client, $0) }
             }
             try unsafe client.check(error, "rd_kafka_incremental_assign")
+            starts.merge(offsets) { $1 }
         } else {
             let client = try open("rd_kafka_assign")
             let code = unsafe client.with { client in
                 unsafe list.with { unsafe rd_kafka_assign(client, $0) }
             }
             try client.check(code, "rd_kafka_assign")
+            starts = offsets
         }
     }
 
@@ -39,12 +41,14 @@ extension KafkaConsumer {
                 unsafe list.with { unsafe rd_kafka_incremental_unassign(client, $0) }
             }
             try unsafe client.check(error, "rd_kafka_incremental_unassign")
+            for partition in partitions { starts[partition] = nil }
         } else {
             let client = try open("rd_kafka_assign")
             try client.check(
                 unsafe client.with { unsafe rd_kafka_assign($0, nil) },
                 "rd_kafka_assign"
             )
+            starts.removeAll()
         }
     }
 
@@ -61,27 +65,34 @@ extension KafkaConsumer {
 
     /// Goes on elsewhere in assigned partitions; messages fetched before are dropped.
     ///
-    /// A seek that times out waits in librdkafka for a partition that may never come back, and
-    /// would let `rd_kafka_destroy` wait with it: after one, the client's memory and threads are
-    /// let be when the consumer is closed.
-    package func seek(
-        _ offsets: [KafkaPartition: Int64],
-        timeout: Duration
-    ) throws(KafkaError) {
-        let client = try open("rd_kafka_seek_partitions")
-        let list = PartitionList(offsets)
-        let error = unsafe client.with { client in
-            unsafe list.with {
-                unsafe rd_kafka_seek_partitions(client, $0, timeout.wholeMilliseconds)
-            }
+    /// They are given up and taken again, of which the group hears nothing: librdkafka then looks
+    /// a partition up by its name, where a seek may wait for one whose topic is gone, or was made
+    /// again. Refused while `.assigned` waits for its answer.
+    package func move(_ offsets: [KafkaPartition: Int64]) throws(KafkaError) {
+        guard !isAnswerDue else {
+            throw KafkaError(RD_KAFKA_RESP_ERR__STATE, call: "rd_kafka_incremental_assign")
         }
-        do throws(KafkaError) {
-            try unsafe client.check(error, "rd_kafka_seek_partitions")
-            if let error = list.firstError("rd_kafka_seek_partitions") { throw error }
-        } catch {
-            if error.isTimeout { client.isAbandoned = true }
-            throw error
+        let held = assignment
+        guard isCooperative else {
+            return try assign(try positions(held).merging(offsets) { $1 })
         }
+        let moved = held.filter { offsets[$0] != nil }
+        if !moved.isEmpty { try unassign(moved) }
+        try assign(offsets)
+    }
+
+    /// Where partitions go on: behind the last message that was handed over.
+    private func positions(
+        _ partitions: [KafkaPartition]
+    ) throws(KafkaError) -> [KafkaPartition: Int64] {
+        let client = try open("rd_kafka_position")
+        let list = PartitionList(partitions)
+        let code = unsafe client.with { client in
+            unsafe list.with { unsafe rd_kafka_position(client, $0) }
+        }
+        try client.check(code, "rd_kafka_position")
+        // Nothing is said of a partition before its first message.
+        return list.offsets().merging(starts) { $0 == KafkaOffset.none ? $1 : $0 }
     }
 
     /// Fetches nothing more from partitions; what was fetched is dropped, and comes again.

@@ -11,6 +11,8 @@ package final class KafkaConsumer {
     private let assignor: KafkaAssignor
     /// Whether a rebalance was handed over and not answered yet.
     var isAnswerDue = false
+    /// Where each partition that this member has was told to begin.
+    var starts: [KafkaPartition: Int64] = [:]
 
     /// Ends a wait in `poll` from any thread.
     package let waker: KafkaWaker

@@ -92,6 +92,17 @@ struct PartitionList: ~Copyable {
     /// The partitions in the list.
     borrowing func partitions() -> [KafkaPartition] { unsafe Self.partitions(of: list) }
 
+    /// The partitions in the list with their offsets.
+    borrowing func offsets() -> [KafkaPartition: Int64] {
+        var offsets: [KafkaPartition: Int64] = [:]
+        for index in unsafe 0..<Int(list.pointee.cnt) {
+            let element = unsafe list.pointee.elems[index]
+            let topic = unsafe String(cString: element.topic)
+            unsafe offsets[KafkaPartition(topic, element.partition)] = element.offset
+        }
+        return offsets
+    }
+
     /// The first error of an element.
     borrowing func firstError(_ call: String) -> KafkaError? {
         for index in unsafe 0..<Int(list.pointee.cnt) {

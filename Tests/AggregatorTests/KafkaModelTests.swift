@@ -1,16 +1,23 @@
 import Aggregator
 import EventLog
+import Foundation
 import Postgres
 import Records
 import Synchronization
 import Testing
 import Threads
 
-@Suite("Kafka transport against the model", .timeLimit(.minutes(10)), .serialized)
+@Suite("Kafka transport against the model", .timeLimit(.minutes(60)), .serialized)
 struct KafkaModelTests {
+    /// 300 with `SLUICE_SOAK=1`.
+    static let seeds = Array(
+        1...(ProcessInfo.processInfo.environment["SLUICE_SOAK"] == "1" ? 300 : 4)
+            as ClosedRange<UInt64>
+    )
+
     @Test(
         "whatever the group, the broker, the database and an intruder do, everything counts once",
-        arguments: [1, 2, 3, 4]
+        arguments: KafkaModelTests.seeds
     )
     func chaos(seed: UInt64) async throws {
         try await World.with { world in
@@ -100,7 +107,7 @@ struct KafkaModelTests {
                 if state.logs.count < 6 { state.logs.append(ScriptedBroker.Log()) }
             }
             broker.rebalance { partition, members in members[Int(partition) % members.count] }
-        case 4: broker.change { $0.seekFailures = 3 }
+        case 4: broker.change { $0.moveFailures = 3 }
         case 5:
             for _ in 0..<scenario.random.below(5) { intrude(&scenario, broker) }
         default:

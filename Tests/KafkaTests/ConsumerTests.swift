@@ -2,7 +2,7 @@ import Kafka
 import KafkaTesting
 import Testing
 
-/// Members of consumer groups: rebalances, seeking, pausing, errors.
+/// Members of consumer groups: rebalances, moving, pausing, errors.
 @Suite("Kafka consumer", .timeLimit(.minutes(5)))
 struct ConsumerTests {
     /// A cluster with the topic `records` of four partitions and 40 messages.
@@ -63,15 +63,23 @@ struct ConsumerTests {
         #expect(member.revocations.isEmpty)
     }
 
-    @Test("seeking drops what was fetched; pausing stops and resuming goes on")
-    func seekAndPause() throws {
+    @Test(
+        "moving a partition drops what was fetched; pausing stops and resuming goes on",
+        arguments: KafkaAssignor.allCases
+    )
+    func moveAndPause(assignor: KafkaAssignor) throws {
         let cluster = try makeCluster()
-        let member = try Member(cluster)
+        let member = try Member(cluster, assignor: assignor)
         #expect(turns([member]) { member.ends.count == 4 })
         let partition = KafkaPartition("records", 2)
-        try member.consumer.seek([partition: 7], timeout: .seconds(10))
+        try member.consumer.move([partition: 7])
         #expect(turns([member]) { member.offsets[partition]?.count == 13 })
         #expect(member.offsets[partition] == Array(0..<10) + [7, 8, 9])
+        // The group heard nothing, and the others go on where they were.
+        #expect(Set(member.consumer.assignment) == partitions(4) && member.assignments.count == 1)
+        for other in partitions(4) where other != partition {
+            #expect(member.offsets[other] == Array(0..<10))
+        }
         try member.consumer.pause(member.consumer.assignment)
         try fill(cluster, partitions: 4, count: 4)
         for _ in 0..<4 { member.step() }
@@ -83,9 +91,6 @@ struct ConsumerTests {
         )
         let asked = try member.consumer.watermarks(partition, timeout: .seconds(10))
         #expect(asked == KafkaWatermarks(low: 0, high: 11))
-        #expect(throws: KafkaError.self) {
-            try member.consumer.seek([KafkaPartition("other", 0): 7], timeout: .seconds(1))
-        }
     }
 
     @Test("errors of every kind of request pass, and nothing is missing")

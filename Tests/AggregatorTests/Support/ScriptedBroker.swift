@@ -68,14 +68,14 @@ final class ScriptedBroker: Sendable {
         var target: [Int32: Int] = [:]
         var isEager = false
         var fatal: TransportError?
-        var seekFailures = 0
+        var moveFailures = 0
         /// Whether a fetch beyond the end is answered with nothing, as some brokers do.
         var isSilentBeyondEnd = false
         /// Partitions whose member has to be told that they are not there.
         var gone: [Int32] = []
         var committed: [Int32: Int64] = [:]
-        /// Which seeks were made, for tests.
-        var seeks: [(partition: Int32, offset: Int64)] = []
+        /// Which moves were made, for tests.
+        var moves: [(partition: Int32, offset: Int64)] = []
         var assigns: [(partition: Int32, offset: Int64)] = []
     }
 
@@ -265,19 +265,21 @@ final class ScriptedConsumer: TransportConsumer {
         }
     }
 
-    func seek(_ partition: Int32, to offset: Int64) throws(TransportError) {
+    func move(_ partitions: [Int32: Int64]) throws(TransportError) {
         let isRefused = broker.change { state in
-            if state.seekFailures > 0 {
-                state.seekFailures -= 1
+            if state.moveFailures > 0 {
+                state.moveFailures -= 1
                 return true
             }
-            guard state.members[id]?.positions[partition] != nil else { return true }
-            state.members[id]?.positions[partition] = offset
-            state.seeks.append((partition, offset))
-            return false
+            guard let member = state.members[id], !member.isAnswering else { return true }
+            for (partition, offset) in partitions where member.positions[partition] != nil {
+                state.members[id]?.positions[partition] = offset
+                state.moves.append((partition, offset))
+            }
+            return partitions.keys.contains { member.positions[$0] == nil }
         }
         if isRefused {
-            throw TransportError(name: "_STATE", call: "rd_kafka_seek", message: "not now")
+            throw TransportError(name: "_STATE", call: "rd_kafka_assign", message: "not now")
         }
     }
 
