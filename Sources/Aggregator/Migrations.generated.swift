@@ -729,7 +729,7 @@ ALTER TABLE sluice.ledger ADD COLUMN dropped bigint NOT NULL DEFAULT 0;
         Migration(
             version: 14,
             name: "access",
-            sha256: "d93bfb3e7aebe4f847858f7e966bec6c2b392ca82712175b116a049adf7e62a9",
+            sha256: "2ceb08a48e3facc3f4d5c5eddd130e5b4de35b47246d7fef546d1127e87a109d",
             sql: ###"""
 -- Migration 14: row-level security for the query API, and the audit of token use.
 -- docs/decisions/0050-row-level-security.md says why it is made this way.
@@ -868,6 +868,12 @@ GRANT SELECT ON sluice.dimension TO sluice_reader;
 -- Accounting is for admins: logs carry the records of many organisations.
 SELECT sluice.protect('sluice.log'), sluice.protect('sluice.ledger'), sluice.protect('sluice.dead_letter');
 SELECT sluice.protect(to_regclass('sluice.records')) WHERE to_regclass('sluice.records') IS NOT NULL;
+DO $$
+BEGIN
+    IF to_regclass('sluice.records_state') IS NOT NULL THEN
+        GRANT SELECT ON sluice.records_state TO sluice_reader;
+    END IF;
+END $$;
 
 -- Nothing in these is anybody's.
 GRANT SELECT ON sluice.migration, sluice.generation, sluice.rollup TO sluice_reader;

@@ -121,6 +121,7 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "414": { $ref: "#/components/responses/QueryTooLong" }
         "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
     post:
@@ -140,6 +141,7 @@ paths:
         "414": { $ref: "#/components/responses/QueryTooLong" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
   /v1/top:
@@ -215,6 +217,7 @@ paths:
         "403": { $ref: "#/components/responses/Forbidden" }
         "414": { $ref: "#/components/responses/QueryTooLong" }
         "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
     post:
@@ -234,6 +237,7 @@ paths:
         "414": { $ref: "#/components/responses/QueryTooLong" }
         "415": { $ref: "#/components/responses/UnsupportedMediaType" }
         "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
   /v1/meta:
@@ -249,6 +253,7 @@ paths:
         "400": { $ref: "#/components/responses/BadRequest" }
         "401": { $ref: "#/components/responses/Unauthorized" }
         "414": { $ref: "#/components/responses/QueryTooLong" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
   /v1/ledger:
@@ -265,6 +270,7 @@ paths:
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
         "414": { $ref: "#/components/responses/QueryTooLong" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
   /openapi.yaml:
@@ -370,6 +376,13 @@ components:
       content: { application/problem+json: { schema: { $ref: "#/components/schemas/Problem" } } }
     TooCostly:
       description: The question would read too much; narrow it as the detail says.
+      content: { application/problem+json: { schema: { $ref: "#/components/schemas/Problem" } } }
+    TooManyRequests:
+      description: The token, or whoever sends wrong ones from this address, asks more often than allowed.
+      headers:
+        Retry-After:
+          description: Seconds after which there is room again.
+          schema: { type: integer, minimum: 1 }
       content: { application/problem+json: { schema: { $ref: "#/components/schemas/Problem" } } }
     InternalError:
       description: Something failed that the client cannot change.

@@ -30,6 +30,8 @@ package struct Problem: Error, Equatable, Sendable {
         case queryTooLong = "query-too-long"
         /// The body is not JSON.
         case unsupportedMediaType = "unsupported-media-type"
+        /// The token, or whoever sends wrong ones, asks more often than allowed.
+        case tooManyRequests = "too-many-requests"
         /// The database is busy, away or not migrated; trying again later may help.
         case unavailable
         /// Something failed that the client cannot change.
@@ -48,6 +50,7 @@ package struct Problem: Error, Equatable, Sendable {
             case .bodyTooLarge: 413
             case .queryTooLong: 414
             case .unsupportedMediaType: 415
+            case .tooManyRequests: 429
             case .unavailable: 503
             case .internalError: 500
             }
@@ -70,6 +73,7 @@ package struct Problem: Error, Equatable, Sendable {
             case .bodyTooLarge: "Body too large"
             case .queryTooLong: "Query too long"
             case .unsupportedMediaType: "Unsupported media type"
+            case .tooManyRequests: "Too many requests"
             case .unavailable: "Temporarily unavailable"
             case .internalError: "Internal error"
             }
@@ -90,6 +94,9 @@ package struct Problem: Error, Equatable, Sendable {
 
     /// Value of the `Allow` header, for a method that is not allowed.
     package var allow: String?
+
+    /// Value of the `Retry-After` header, for too many requests.
+    package var retryAfterSeconds = 1
 
     /// A problem of `kind`; `parameter` names what to change.
     package init(_ kind: Kind, _ detail: String, parameter: String? = nil, known: [String] = []) {

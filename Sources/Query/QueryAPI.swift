@@ -15,6 +15,10 @@ package struct APIRequest: Sendable {
     package var contentType: String?
     /// Value of the `If-None-Match` header.
     package var ifNoneMatch: String?
+    /// Value of the `Origin` header.
+    package var origin: String?
+    /// Address of the client, or of the proxy before it; nil if it has none.
+    package var address: String?
     /// Reads the body up to the limit; called at most once.
     package var body: @Sendable () async throws(Problem) -> [UInt8]
 
@@ -26,6 +30,8 @@ package struct APIRequest: Sendable {
         authorization: String? = nil,
         contentType: String? = nil,
         ifNoneMatch: String? = nil,
+        origin: String? = nil,
+        address: String? = nil,
         body: @escaping @Sendable () async throws(Problem) -> [UInt8] = { [] }
     ) {
         self.method = method
@@ -34,6 +40,8 @@ package struct APIRequest: Sendable {
         self.authorization = authorization
         self.contentType = contentType
         self.ifNoneMatch = ifNoneMatch
+        self.origin = origin
+        self.address = address
         self.body = body
     }
 }
@@ -69,7 +77,8 @@ package struct APIReply: Sendable {
         case .unauthorized:
             let error = tokenWasSent ? ", error=\"invalid_token\"" : ""
             headers.append(("WWW-Authenticate", "Bearer realm=\"sluice\"" + error))
-        case .unavailable: headers.append(("Retry-After", "1"))
+        case .unavailable, .tooManyRequests:
+            headers.append(("Retry-After", "\(problem.retryAfterSeconds)"))
         case .methodNotAllowed: headers.append(("Allow", problem.allow ?? "GET"))
         default: break
         }
@@ -93,6 +102,9 @@ package struct QueryAPI: Sendable {
         case alive = "/livez"
         case ready = "/readyz"
 
+        /// Whether it answers only to the bearer of a token; the rest says nothing of anybody.
+        var needsToken: Bool { rawValue.hasPrefix("/v1/") }
+
         /// Methods that the endpoint takes.
         var methods: [String] {
             self == .usage || self == .top ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"]
@@ -115,6 +127,8 @@ package struct QueryAPI: Sendable {
     let answers: AnswerCache
     let metrics: MetricsRegistry
     let now: @Sendable () -> Int64
+    package let audit: TokenAudit
+    private let origins: CrossOrigin
     private let statistics: RequestStatistics
     private let readiness: Readiness
     private let site: WebSite
@@ -129,6 +143,8 @@ package struct QueryAPI: Sendable {
         self.configuration = configuration
         database = Database(configuration, logger: logger)
         access = Access(configuration, database: database, now: now)
+        audit = TokenAudit(configuration, metrics: metrics, logger: logger)
+        origins = CrossOrigin(configuration.corsOrigins)
         var engine = UsageEngine()
         engine.rowsReadMax = configuration.rowsReadMax
         self.engine = engine
@@ -145,19 +161,58 @@ package struct QueryAPI: Sendable {
         let start = now()
         let endpoint = Endpoint(path: request.path)
         var reply: APIReply
-        do throws(Problem) {
-            reply = try await answer(request, endpoint)
-        } catch {
-            reply = APIReply(error, tokenWasSent: request.authorization != nil)
+        if let preflight = origins.preflight(request, endpoint) {
+            reply = preflight
+        } else {
+            reply = await admitted(request, endpoint, start)
         }
+        origins.addHeaders(&reply, request)
         // Answers depend on the token and on the moment; files of the pages say otherwise.
         reply.addHeader("Cache-Control", "no-store")
         reply.addHeader("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        reply.addHeader("Cross-Origin-Opener-Policy", "same-origin")
         reply.addHeader("Cross-Origin-Resource-Policy", "same-origin")
         reply.addHeader("Referrer-Policy", "no-referrer")
         reply.addHeader("X-Content-Type-Options", "nosniff")
         reply.addHeader("X-Frame-Options", "DENY")
         statistics.count(endpoint, status: reply.status, microseconds: now() - start)
+        return reply
+    }
+
+    /// Answers a request whose token, if it needs one, may ask; and notes who asked.
+    private func admitted(
+        _ request: APIRequest,
+        _ endpoint: Endpoint?,
+        _ start: Int64
+    ) async -> APIReply {
+        var token: StoredToken?
+        var reply: APIReply
+        let noted = NotedBody(request)
+        do throws(Problem) {
+            if let endpoint, endpoint.needsToken, endpoint.methods.contains(request.method) {
+                token = try await access.admit(
+                    authorization: request.authorization,
+                    address: request.address
+                )
+            }
+            reply = try await answer(noted.request, endpoint)
+        } catch {
+            reply = APIReply(error, tokenWasSent: request.authorization != nil)
+        }
+        if let token {
+            audit.note(
+                TokenUse(
+                    usedAt: start,
+                    tokenID: token.id,
+                    address: request.address,
+                    method: request.method,
+                    path: request.path,
+                    question: noted.question,
+                    status: reply.status,
+                    microseconds: max(0, now() - start)
+                )
+            )
+        }
         return reply
     }
 

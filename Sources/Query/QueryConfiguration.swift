@@ -52,6 +52,20 @@ package struct QueryConfiguration: Sendable {
     /// Tokens remembered at most; chosen.
     package var tokenCacheMax = 1_024
 
+    /// Requests per second that one token may make on average, five seconds' worth at once; 0: any
+    /// number. Chosen: several dashboards.
+    package var requestsPerSecondMax = 200
+
+    /// Attempts per second without a valid token that one address may make on average, five
+    /// seconds' worth at once; 0: any number. Chosen: more than a mistake makes.
+    package var attemptsPerSecondMax = 20
+
+    /// How long it is kept who asked what and when; zero keeps nothing.
+    package var auditRetention = Duration.seconds(30 * 86_400)
+
+    /// Origins whose pages may ask, as `https://status.example.com`.
+    package var corsOrigins: [String] = []
+
     /// A configuration that differs from the defaults only in its database.
     package init(postgresURI: String) {
         self.postgresURI = postgresURI

@@ -61,25 +61,42 @@ package final class QueryServer: Service {
             },
             logger: quiet
         )
-        do {
-            try await application.run()
-        } catch {
+        let api = api
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await api.audit.run() }
+            let result: Result<Void, any Error>
+            do {
+                try await application.run()
+                result = .success(())
+            } catch { result = .failure(error) }
             await api.database.close()
-            throw error
+            // The audit writes what it has and ends.
+            group.cancelAll()
+            try await group.waitForAll()
+            try result.get()
         }
-        await api.database.close()
+    }
+}
+
+/// What is known of a request besides its head: where it comes from.
+private struct ClientContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let address: String?
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = CoreRequestContextStorage(source: source)
+        address = source.channel.remoteAddress?.ipAddress
     }
 }
 
 /// Carries requests and answers between the HTTP library and the endpoints.
 private struct Responder: HTTPResponder {
-    typealias Context = BasicRequestContext
     typealias Field = HTTPFields.Element
 
     let api: QueryAPI
     let bodyBytesMax: Int
 
-    func respond(to request: Request, context: BasicRequestContext) async throws -> Response {
+    func respond(to request: Request, context: ClientContext) async throws -> Response {
         let body = request.body
         let bodyBytesMax = bodyBytesMax
         let target = request.head.path ?? ""
@@ -91,7 +108,9 @@ private struct Responder: HTTPResponder {
                 query: halves.count > 1 ? String(halves[1]) : "",
                 authorization: request.headers[.authorization],
                 contentType: request.headers[.contentType],
-                ifNoneMatch: request.headers[.ifNoneMatch]
+                ifNoneMatch: request.headers[.ifNoneMatch],
+                origin: request.headers[.origin],
+                address: context.address
             ) { () async throws(Problem) in
                 do {
                     return Array(try await body.collect(upTo: bodyBytesMax).readableBytesView)

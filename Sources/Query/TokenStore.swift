@@ -55,6 +55,9 @@ package struct StoredToken: Equatable, Sendable {
 
     /// When it was revoked; nil while it is valid.
     package var revokedAt: Int64?
+
+    /// When it was last used, to the minute, microseconds since the Unix epoch; nil if never.
+    package var lastUsedAt: Int64?
 }
 
 /// Why tokens could not be stored or read.
@@ -155,6 +158,37 @@ package struct TokenStore: Sendable {
         guard found == 1 else { throw .unknownToken(id) }
     }
 
+    /// Uses of the token `id`, or of all, since `since`, latest first, at most `limit`.
+    package func uses(
+        of id: String? = nil,
+        since: Int64,
+        limit: Int
+    ) async throws(TokenStoreError) -> [TokenUse] {
+        try await run { connection throws(PostgresError) in
+            let result = try connection.query(
+                """
+                SELECT used_at, token_id, address, method, path, question, status::int8, duration_us
+                FROM sluice.token_use
+                WHERE used_at >= $1 AND ($2::text IS NULL OR token_id = $2::text)
+                ORDER BY used_at DESC, id DESC LIMIT $3
+                """,
+                [.timestamp(since), .init(id), .int(Int64(limit))]
+            )
+            return (0..<result.rowCount).map { row in
+                TokenUse(
+                    usedAt: result.timestamp(row, 0) ?? 0,
+                    tokenID: result.text(row, 1) ?? "",
+                    address: result.text(row, 2),
+                    method: result.text(row, 3) ?? "",
+                    path: result.text(row, 4) ?? "",
+                    question: result.text(row, 5),
+                    status: Int(result.int(row, 6) ?? 0),
+                    microseconds: result.int(row, 7) ?? 0
+                )
+            }
+        }
+    }
+
     /// True if some admin token is valid, so that the first start need not make one.
     package func hasAdminToken() async throws(TokenStoreError) -> Bool {
         try await run { connection throws(PostgresError) in
@@ -191,7 +225,8 @@ package struct TokenStore: Sendable {
     }
 
     private static let columns =
-        "id, scope, org, application, description, created_at, expires_at, revoked_at"
+        "id, scope, org, application, description, created_at, expires_at, revoked_at, "
+        + "last_used_at"
 
     private static func token(_ result: PostgresResult, _ row: Int) -> StoredToken? {
         guard let id = result.text(row, 0), let word = result.text(row, 1),
@@ -213,7 +248,8 @@ package struct TokenStore: Sendable {
             description: result.text(row, 4),
             createdAt: createdAt,
             expiresAt: result.timestamp(row, 6),
-            revokedAt: result.timestamp(row, 7)
+            revokedAt: result.timestamp(row, 7),
+            lastUsedAt: result.timestamp(row, 8)
         )
     }
 

@@ -118,6 +118,10 @@ extension Settings {
         var configuration = QueryConfiguration(postgresURI: postgres)
         configuration.host = serve.listen.host
         configuration.port = serve.listen.port
+        configuration.requestsPerSecondMax = serve.requestsMax
+        configuration.attemptsPerSecondMax = serve.attemptsMax
+        configuration.auditRetention = serve.auditRetain
+        configuration.corsOrigins = serve.corsOrigins
         return configuration
     }
 }

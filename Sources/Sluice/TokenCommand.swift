@@ -9,8 +9,8 @@ import Query
 struct TokenCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "token",
-        abstract: "Bearer tokens of the query API: create, list, revoke.",
-        subcommands: [Create.self, List.self, Revoke.self]
+        abstract: "Bearer tokens of the query API: create, list, revoke, audit.",
+        subcommands: [Create.self, List.self, Revoke.self, Audit.self]
     )
 
     /// What a token may see, as written on the command line.
@@ -144,7 +144,7 @@ struct TokenCommand: AsyncParsableCommand {
             var table = Table(
                 [
                     "id", "scope", "org", "application", "description", "created_at", "expires_at",
-                    "revoked_at",
+                    "revoked_at", "last_used_at",
                 ])
             table.rows = tokens.map { token in
                 var org = Cell.none
@@ -161,6 +161,7 @@ struct TokenCommand: AsyncParsableCommand {
                     token.description.map(Cell.text) ?? .none, .time(token.createdAt),
                     token.expiresAt.map(Cell.time) ?? .none,
                     token.revokedAt.map(Cell.time) ?? .none,
+                    token.lastUsedAt.map(Cell.time) ?? .none,
                 ]
             }
             Terminal.show(table, format)

@@ -321,7 +321,30 @@ enum ConfigurationSchema {
     ])
 
     private static let serve = Shape.map([
-        Shape.Key("listen", .listenAddress, "Where it listens.", standard: "127.0.0.1:8090")
+        Shape.Key("listen", .listenAddress, "Where it listens.", standard: "127.0.0.1:8090"),
+        Shape.Key(
+            "requests_max",
+            .integer(0...1_000_000),
+            "Requests per second of one token, on average; five seconds' worth at once; 0: any.",
+            standard: "200"
+        ),
+        Shape.Key(
+            "attempts_max",
+            .integer(0...1_000_000),
+            "Requests per second without a valid token from one address, likewise.",
+            standard: "20"
+        ),
+        Shape.Key(
+            "audit_retain",
+            .duration(.zero...second * 86_400 * 3_660),
+            "How long it is kept which token asked what and when; 0s: not at all.",
+            standard: "30d"
+        ),
+        Shape.Key(
+            "cors_origins",
+            .list(.text),
+            "Origins whose pages may ask, such as https://status.example.com; none by default."
+        ),
     ])
 
     private static let metrics = Shape.map([

@@ -145,6 +145,18 @@ package struct ServeSettings: Equatable, Sendable {
     /// Where it listens.
     package var listen = ListenAddress(host: "127.0.0.1", port: 8090)
 
+    /// Requests per second of one token on average; 0: any number.
+    package var requestsMax = 200
+
+    /// Requests per second without a valid token from one address on average; 0: any number.
+    package var attemptsMax = 20
+
+    /// How long uses of tokens are kept; zero: not at all.
+    package var auditRetain = Duration.seconds(30 * 86_400)
+
+    /// Origins whose pages may ask.
+    package var corsOrigins: [String] = []
+
     /// The defaults alone.
     package init() {}
 }

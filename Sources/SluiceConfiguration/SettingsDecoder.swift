@@ -39,9 +39,19 @@ struct SettingsDecoder {
         if let log = tree["log"] { settings.log = decodeLog(log) }
         if let gateway = tree["gateway"] { settings.gateway = decodeGateway(gateway) }
         if let node = tree["aggregator"] { settings.aggregator = decodeAggregator(node) }
-        if let address = listenAddress(tree["serve"]?["listen"]) { settings.serve.listen = address }
+        if let serve = tree["serve"] { settings.serve = decodeServe(serve) }
         settings.metricsListen = listenAddress(tree["metrics"]?["listen"])
         return settings
+    }
+
+    private func decodeServe(_ node: ConfigurationNode) -> ServeSettings {
+        var serve = ServeSettings()
+        serve.listen = listenAddress(node["listen"]) ?? serve.listen
+        serve.requestsMax = integer(node["requests_max"]) ?? serve.requestsMax
+        serve.attemptsMax = integer(node["attempts_max"]) ?? serve.attemptsMax
+        serve.auditRetain = duration(node["audit_retain"]) ?? serve.auditRetain
+        serve.corsOrigins = (node["cors_origins"]?.elements ?? []).compactMap(\.text)
+        return serve
     }
 
     private mutating func postgres(_ secret: Secret, _ node: ConfigurationNode) -> PostgresSettings

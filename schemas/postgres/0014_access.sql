@@ -135,6 +135,12 @@ GRANT SELECT ON sluice.dimension TO sluice_reader;
 -- Accounting is for admins: logs carry the records of many organisations.
 SELECT sluice.protect('sluice.log'), sluice.protect('sluice.ledger'), sluice.protect('sluice.dead_letter');
 SELECT sluice.protect(to_regclass('sluice.records')) WHERE to_regclass('sluice.records') IS NOT NULL;
+DO $$
+BEGIN
+    IF to_regclass('sluice.records_state') IS NOT NULL THEN
+        GRANT SELECT ON sluice.records_state TO sluice_reader;
+    END IF;
+END $$;
 
 -- Nothing in these is anybody's.
 GRANT SELECT ON sluice.migration, sluice.generation, sluice.rollup TO sluice_reader;
