@@ -1,7 +1,7 @@
 # One verb per need; `make` alone prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check soak lint format bench
+.PHONY: help setup build run test check soak lint format bench schemathesis
 
 help:
 	@echo 'make run      install what is missing, build, serve the demo, print a usage table (Ctrl-C stops)'
@@ -11,6 +11,7 @@ help:
 	@echo 'make build    the release binary: .build/release/sluice'
 	@echo 'make setup    install what building and running need'
 	@echo 'make lint     format and shell checks;  make format  rewrites'
+	@echo 'make schemathesis  the query API against schemas/openapi.yaml, at random (a minute)'
 	@echo 'make bench    the benchmarks behind docs/performance.md'
 
 setup:
@@ -42,3 +43,6 @@ format:
 
 bench: build
 	@scripts/bench.sh
+
+schemathesis: build
+	@scripts/schemathesis.sh
