@@ -16,6 +16,9 @@ package struct UsageParameters: Equatable, Sendable {
     /// The pairs in the order in which they came; `filter` may occur more than once.
     package var pairs: [Pair] = []
 
+    /// Names of JSON members that are null, which counts as left out.
+    package var absent: [String] = []
+
     /// No parameters at all.
     package init() {}
 
@@ -49,7 +52,7 @@ package struct UsageParameters: Equatable, Sendable {
         }
         for (name, member) in object.sorted(by: { $0.key < $1.key }) {
             switch member {
-            case .null: break
+            case .null: absent.append(name)
             case .text(let text): try append(name, text)
             case .list(let texts):
                 // Elsewhere a list is written with commas, so it is read back the same way.

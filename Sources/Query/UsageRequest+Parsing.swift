@@ -125,16 +125,18 @@ extension UsageRequest {
     ) throws(Problem) -> (single: [String: String], filters: [String]) {
         var single: [String: String] = [:]
         var filters: [String] = []
+        for name in parameters.pairs.map(\.name) + parameters.absent
+        where name != "filter" && !known.contains(name) {
+            throw Problem(
+                .unknownParameter,
+                "there is no parameter \"\(name)\"; use only the known ones",
+                parameter: name,
+                known: known
+            )
+        }
         for pair in parameters.pairs {
             if pair.name == "filter" {
                 filters.append(pair.value)
-            } else if !known.contains(pair.name) {
-                throw Problem(
-                    .unknownParameter,
-                    "there is no parameter \"\(pair.name)\"; use only the known ones",
-                    parameter: pair.name,
-                    known: known
-                )
             } else if single.updateValue(pair.value, forKey: pair.name) != nil {
                 throw .invalid(pair.name, "send \(pair.name) once; only filter may be repeated")
             }

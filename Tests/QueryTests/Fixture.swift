@@ -69,6 +69,9 @@ struct Fixture: Sendable {
     /// The endpoints over this database.
     func api(_ change: (inout QueryConfiguration) -> Void = { _ in }) -> QueryAPI {
         var configuration = QueryConfiguration(postgresURI: uri)
+        // The clock stands still, so what is limited by time would end; its tests set limits.
+        configuration.requestsPerSecondMax = 0
+        configuration.attemptsPerSecondMax = 0
         change(&configuration)
         var logger = Logger(label: "query.tests")
         logger.logLevel = .critical
