@@ -306,7 +306,8 @@ struct UsageRequestTests {
     @Test(
         "bodies that are no flat JSON object are refused",
         arguments: [
-            "{\"colour\":null}", "", "[]", "null", "1", "\"x\"", "{", "{]", "{\"from\":}", "{\"from\":{}}",
+            "{\"colour\":null}", "", "[]", "null", "1", "\"x\"", "{", "{]", "{\"from\":}",
+            "{\"from\":{}}",
             "{\"metrics\":[[\"requests\"]]}", "{\"limit\":1.5}", "{\"limit\":true}",
             "{\"limit\":[1]}", "{\"from\":\"\\u0000\"}", "{\"tz\":\"\\ud800\"}",
             "{\"filter\":[null]}", String(repeating: "[", count: 5000),
