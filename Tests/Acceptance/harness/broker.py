@@ -164,6 +164,12 @@ class Broker:
         self.admin.create_partitions([NewPartitions(name, total)], operation_timeout=10)[name].result(15)
         until(lambda: self.topics().get(name) == total, f"topic {name} has {total} partitions", 10)
 
+    # Groups -------------------------------------------------------------------------------------
+
+    def group_state(self, group: str) -> str:
+        """The state of a consumer group, as `STABLE`."""
+        return self.admin.describe_consumer_groups([group])[group].result(15).state.name
+
     # Messages -----------------------------------------------------------------------------------
 
     def messages(self, topic: str = TOPIC, seconds: float = 30) -> list[Message]:
