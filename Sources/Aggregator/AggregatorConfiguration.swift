@@ -52,6 +52,8 @@ package struct AggregatorConfiguration: Sendable {
     package var idleTransactionTimeout: Duration = .seconds(3)
     /// Dimension values whose ids are remembered; when full, the memory is dropped as a whole.
     package var dimensionsCachedMax = 500_000
+    /// How long raw records are kept, by whole days of UTC; nil if they are not loaded at all.
+    package var recordsRetain: Duration?
     /// Logs held open at once.
     package var readersMax = 256
 

@@ -16,6 +16,7 @@ final class AggregatorMetrics: Sendable {
     let recordsFolded: Counter
     let recordsDuplicate: Counter
     let rowsWritten: Counter
+    let recordsLoaded: Counter
     let logsYielded: Counter
     let logsReset: Counter
     let checkpointFailures: Counter
@@ -56,6 +57,10 @@ final class AggregatorMetrics: Sendable {
         rowsWritten = registry.counter(
             "aggregator_delta_rows_total",
             help: "Delta rows committed by folds."
+        )
+        recordsLoaded = registry.counter(
+            "aggregator_raw_records_total",
+            help: "Raw records loaded."
         )
         logsYielded = registry.counter(
             "aggregator_logs_yielded_total",

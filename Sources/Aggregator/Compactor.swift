@@ -20,6 +20,9 @@ final class Compactor {
     /// that was stopped.
     private static let idleMilliseconds: Int64 = 30_000
 
+    /// Time between two looks for expired raw records; chosen: days are dropped.
+    private static let dropIntervalNanoseconds: UInt64 = 60_000_000_000
+
     private let configuration: AggregatorConfiguration
     private let time: any TimeSource
     private let metrics: AggregatorMetrics
@@ -32,6 +35,8 @@ final class Compactor {
     private var hashes = ValueHashes()
     /// Rows that died since the last vacuum, by table.
     private var deadRows: [String: Int] = [:]
+    /// When to look for expired raw records again.
+    private var nextDrop: UInt64 = 0
     private var backoff: Backoff
     private var random = SystemRandom()
 
@@ -128,7 +133,20 @@ final class Compactor {
             if result.deltaRows >= configuration.compactionRowsMax { hasBacklog = true }
         }
         try vacuum(connection)
+        try dropExpired(connection)
         return hasBacklog
+    }
+
+    /// Drops raw records that are past their retention, now and then.
+    private func dropExpired(_ connection: PostgresConnection) throws(CompactionFailure) {
+        let now = time.monotonicNanoseconds()
+        guard now >= nextDrop else { return }
+        nextDrop = now &+ Self.dropIntervalNanoseconds
+        do throws(PostgresError) {
+            let dropped = try RecordRetention.enforce(on: connection)
+            guard !dropped.isEmpty else { return }
+            logger.info("raw records expired", metadata: ["partitions": "\(dropped)"])
+        } catch { throw .database(error) }
     }
 
     /// Gives back the space of dead rows, table by table, outside any transaction.

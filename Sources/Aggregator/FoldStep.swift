@@ -12,6 +12,8 @@ package enum FoldStep: String, CaseIterable, Sendable {
     case checkGeneration
     /// Delta rows are about to be copied.
     case copyDeltas
+    /// Raw records are about to be copied, if they are kept.
+    case loadRecords
     /// Dead letters are about to be copied.
     case deadLetters
     /// The ledger is about to be updated.

@@ -24,10 +24,13 @@ struct FoldTransaction {
     let connection: PostgresConnection
     let generation: Int
     let observer: FoldObserver?
+    /// Days whose partitions of raw records are there; nil if raw records are not kept.
+    var recordDays: Set<Int64>?
 
     /// Rows written and, per log, how many ranges its folded set has now.
     struct Result {
         var rowCount = 0
+        var recordCount = 0
         var rangeCounts: [LogID: Int] = [:]
     }
 
@@ -36,7 +39,7 @@ struct FoldTransaction {
     /// - Parameters:
     ///   - job: Which offsets are folded, what they fold to, and what moves together with them.
     ///   - ids: The database id of each value id of each text dimension, by its raw value.
-    func write(_ job: FoldJob, ids: [[Int32]]) throws(FoldFailure) -> Result {
+    mutating func write(_ job: FoldJob, ids: [[Int32]]) throws(FoldFailure) -> Result {
         let output = job.output
         let wanted = job.batch.wanted
         do throws(PostgresError) {
@@ -52,6 +55,7 @@ struct FoldTransaction {
             try checkGeneration()
             try database { () throws(PostgresError) in
                 result.rowCount = try copyDeltas(output, ids)
+                result.recordCount = try loadRecords(job)
                 try insertDeadLetters(output.deadLetters + job.untrusted)
                 try updateLedger(output.ledger)
                 try updateRegistry(output.registry)
@@ -149,6 +153,16 @@ struct FoldTransaction {
             }
         }
         return rows
+    }
+
+    /// Copies the raw records of what is folded, if they are kept.
+    private mutating func loadRecords(_ job: FoldJob) throws(PostgresError) -> Int {
+        guard var days = recordDays else { return 0 }
+        try step(.loadRecords)
+        var load = RecordLoad(job, connection)
+        let count = try load.run(days: &days)
+        recordDays = days
+        return count
     }
 
     /// Parks what could not be folded. Through a staging table, because a record may be there

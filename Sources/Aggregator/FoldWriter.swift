@@ -97,6 +97,9 @@ final class FoldWriter {
         case yield
     }
 
+    /// Days remembered at most; chosen: more than anybody keeps.
+    private static let recordDaysMax = 100_000
+
     private let configuration: AggregatorConfiguration
     private let policy: MissPolicy
     private let time: any TimeSource
@@ -109,6 +112,8 @@ final class FoldWriter {
     /// Whether a connection was lost since the database was last asked about logs.
     private var hasLostConnection = false
     private var dimensions: DimensionCache
+    /// Days whose partitions of raw records are there.
+    private var recordDays: Set<Int64> = []
     private var backoff: Backoff
     private var random = SystemRandom()
 
@@ -234,12 +239,16 @@ final class FoldWriter {
         _ connection: PostgresConnection
     ) throws(FoldFailure) {
         let ids = try resolve(job.output.rollups, connection)
-        let transaction = FoldTransaction(
+        var transaction = FoldTransaction(
             connection: connection,
             generation: job.generation,
-            observer: observer
+            observer: observer,
+            recordDays: configuration.recordsRetain == nil ? nil : recordDays
         )
+        // What a transaction has made may be lost with it; ask again.
+        recordDays.removeAll()
         let written = try transaction.write(job, ids: ids)
+        if let days = transaction.recordDays, days.count < Self.recordDaysMax { recordDays = days }
         backoff.reset()
         for (log, offsets) in job.batch.wanted {
             result.folded[log, default: OffsetRanges()].formUnion(offsets)
@@ -251,6 +260,7 @@ final class FoldWriter {
         }
         metrics.recordsFolded.add(UInt64(job.output.foldedCount))
         metrics.rowsWritten.add(UInt64(written.rowCount))
+        metrics.recordsLoaded.add(UInt64(written.recordCount))
         metrics.parked(job.output.deadLetters)
         metrics.parked(job.untrusted)
     }
@@ -326,6 +336,7 @@ final class FoldWriter {
         connection = nil
         // After a reconnect the database may be another one, restored from a backup.
         dimensions.removeAll()
+        recordDays.removeAll()
         if wasConnected {
             result.mustResync = true
             hasLostConnection = true
@@ -339,6 +350,7 @@ final class FoldWriter {
             try made.execute(
                 "SET idle_in_transaction_session_timeout = \(idle); SET jit = off"
             )
+            try RecordRetention.declare(configuration.recordsRetain, on: made)
             connection = made
             wasConnected = true
             return made

@@ -36,6 +36,14 @@ enum ArrayElements {
         return Int64(Int32(bitPattern: number))
     }
 
+    /// The integer of an `int8` element that is not negative.
+    static func int8(_ element: Span<UInt8>) -> UInt64 {
+        guard element.count == 8 else { return 0 }
+        var number: UInt64 = 0
+        for index in 0..<8 { number = number << 8 | UInt64(element[index]) }
+        return number
+    }
+
     private static func number(_ bytes: RawSpan, _ offset: Int) -> Int {
         Int(int4(bytes.extracting(offset..<(offset + 4)).octets))
     }

@@ -82,13 +82,16 @@ extension Cursor {
 }
 
 /// Puts the fields of a cursor into bytes, little-endian.
-private struct ByteWriter {
+struct ByteWriter {
+    /// What has been written.
     var bytes: [UInt8] = []
 
+    /// Writes a number of eight bytes.
     mutating func number(_ number: UInt64) {
         for shift in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: number >> (8 * shift))) }
     }
 
+    /// Writes a cell behind its kind.
     mutating func value(_ value: Value) {
         switch value {
         case .null: bytes.append(0)
@@ -107,20 +110,25 @@ private struct ByteWriter {
 }
 
 /// Reads the fields of a cursor; nil when they end early.
-private struct ByteReader {
+struct ByteReader {
+    /// What is read.
     let bytes: [UInt8]
     private var at = 0
 
+    /// A reader at the beginning of some bytes.
     init(bytes: [UInt8]) { self.bytes = bytes }
 
+    /// Whether all has been read.
     var isAtEnd: Bool { at == bytes.count }
 
+    /// One byte.
     mutating func byte() -> UInt8? {
         guard at < bytes.count else { return nil }
         at += 1
         return bytes[at - 1]
     }
 
+    /// A number of eight bytes.
     mutating func number() -> UInt64? {
         guard bytes.count - at >= 8 else { return nil }
         var number: UInt64 = 0
@@ -129,6 +137,7 @@ private struct ByteReader {
         return number
     }
 
+    /// A list of cells.
     mutating func values() -> [Value]? {
         guard let count = byte() else { return nil }
         var values: [Value] = []

@@ -65,7 +65,7 @@ package struct Filter: Equatable, Sendable {
     }
 
     /// Splits at commas; a backslash makes the next character literal.
-    private static func list(_ text: Substring) throws(Problem) -> [String] {
+    static func list(_ text: Substring) throws(Problem) -> [String] {
         var values: [String] = []
         var value = ""
         var isEscaped = false

@@ -10,6 +10,10 @@ package struct Freshness: Equatable, Sendable {
     /// not here is complete from the beginning.
     package var completeSince: [String: Int64]
 
+    /// From when on all raw records are there, the earliest of all times for always; nil if none
+    /// are kept.
+    package var recordsSince: Int64?
+
     /// Up to when all open logs are known to be counted; nil if no log was ever seen.
     package var completeTo: Int64?
 
@@ -38,7 +42,11 @@ package struct Freshness: Equatable, Sendable {
                     ELSE coalesce(min(known) FILTER (WHERE is_open), now()) END,
                   EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
                     AND name IN (\(Self.names))),
-                  coalesce(sum(mark), 0)::text
+                  coalesce(sum(mark), 0)::text,
+                  (SELECT CASE WHEN since = '-infinity' THEN \(Self.always)
+                      ELSE (extract(epoch FROM since) * 1000000)::bigint END
+                    FROM (SELECT sluice.records_complete_since() AS since) r
+                    WHERE since IS NOT NULL)
                 FROM (
                   SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known,
                     ended_at IS NULL AND end_offset IS NULL AND retired_at IS NULL
@@ -67,7 +75,19 @@ package struct Freshness: Equatable, Sendable {
         completeTo = result.timestamp(0, 2)
         hasOther = result.bool(0, 3) ?? true
         state = result.text(0, 4) ?? ""
+        recordsSince = result.int(0, 5)
+        if let recordsSince, recordsSince > Self.always {
+            completeSince[RollupDefinition.records.name] = recordsSince
+        }
     }
+
+    /// `recordsSince` as text; nil if all records are there.
+    var recordsSinceText: String? {
+        completeSince[RollupDefinition.records.name].map { CivilTime.precise(microseconds: $0) }
+    }
+
+    /// Stands for the earliest of all times; a number that PostgreSQL reads without a cast.
+    private static let always: Int64 = -9_223_372_036_854_775_807
 
     private static let other = "__other__"
 

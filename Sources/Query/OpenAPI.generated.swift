@@ -240,6 +240,94 @@ paths:
         "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
+  /v1/records:
+    get:
+      operationId: records
+      summary: Raw records, a page at a time, newest first; kept for some days if the configuration says so.
+      parameters:
+        - name: from
+          in: query
+          description: Start of the range, as for `/v1/usage`; not rounded.
+          schema: { type: string, default: "-24h" }
+        - name: to
+          in: query
+          description: End of the range, exclusive, as for `from`.
+          schema: { type: string, default: now }
+        - name: tz
+          in: query
+          description: IANA name of the zone of dates in `from` and `to`.
+          schema: { type: string, default: UTC }
+        - name: filter
+          in: query
+          description: >-
+            A condition `field:op:value` on any field of the rows; all must hold. Besides the operators of
+            `/v1/usage` there are `ge` (at least) and `lt` (less than) for numbers, seconds and times. Of `tags`
+            each `name=value` is compared. An empty value of `eq` or in a list stands for absent.
+          style: form
+          explode: true
+          schema:
+            type: array
+            maxItems: 50
+            items: { type: string, pattern: "^[a-z_]+:(eq|ne|in|nin|prefix|ge|lt):[\\s\\S]*$" }
+        - name: order
+          in: query
+          description: Newest first, or oldest first.
+          schema: { type: string, enum: ["-completed_at", completed_at], default: "-completed_at" }
+        - name: limit
+          in: query
+          description: Most records of the answer.
+          schema: { type: integer, minimum: 1, maximum: 10000, default: 100 }
+        - name: cursor
+          in: query
+          description: >-
+            `next` of the page before; all parameters but `limit` and `format` must be as they were for it.
+          schema: { type: string }
+        - name: format
+          in: query
+          description: How the answer is written.
+          schema: { type: string, enum: [json, csv, ndjson], default: json }
+      responses:
+        "200": { $ref: "#/components/responses/Records" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
+  /v1/records/{log_id}/{offset}:
+    get:
+      operationId: record
+      summary: One raw record.
+      parameters:
+        - name: log_id
+          in: path
+          required: true
+          description: The log, as in the rows of `/v1/records`.
+          schema: { type: string, format: uuid }
+        - name: offset
+          in: path
+          required: true
+          description: The record's number in its log.
+          schema: { type: integer, format: int64, minimum: 0 }
+      responses:
+        "200":
+          description: The record.
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/Record" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404":
+          description: There is no such record, it is no longer kept, or this token may not see it.
+          content: { application/problem+json: { schema: { $ref: "#/components/schemas/Problem" } } }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
   /v1/meta:
     get:
       operationId: meta
@@ -341,6 +429,25 @@ components:
           schema: { type: string }
         application/x-ndjson:
           schema: { type: string }
+    Records:
+      description: Records in order. CSV has a header line; in NDJSON each line is a record.
+      headers:
+        Sluice-Truncated:
+          description: "`true` if more records exist than the limit."
+          schema: { type: string, enum: ["true"] }
+        Sluice-Next:
+          description: The cursor of the next page, if there is one.
+          schema: { type: string }
+        Sluice-Complete-Since:
+          description: From when on all records are there, unless they always were.
+          schema: { type: string, format: date-time }
+      content:
+        application/json:
+          schema: { $ref: "#/components/schemas/RecordsAnswer" }
+        text/csv:
+          schema: { type: string }
+        application/x-ndjson:
+          schema: { type: string }
     NotModified:
       description: Nothing was folded since the answer that `If-None-Match` names.
       headers:
@@ -393,6 +500,69 @@ components:
         Retry-After: { schema: { type: string } }
       content: { application/problem+json: { schema: { $ref: "#/components/schemas/Problem" } } }
   schemas:
+    Record:
+      type: object
+      description: A request as it was recorded; null is absent. Durations are seconds.
+      required: [completed_at, bytes_in, bytes_out, retries, tags, log_id, offset]
+      properties:
+        completed_at: { type: string, description: "When the last byte was sent (RFC 3339 in UTC with microseconds)." }
+        started_at: { type: [string, "null"], description: "When the first byte came." }
+        org: { type: [string, "null"], description: "As in `/v1/usage`." }
+        api: { type: [string, "null"], description: "As in `/v1/usage`." }
+        version: { type: [string, "null"], description: "As in `/v1/usage`." }
+        route: { type: [string, "null"], description: "As in `/v1/usage`." }
+        method: { type: [string, "null"], description: "As in `/v1/usage`." }
+        status: { type: [integer, "null"], description: "The status that the client got." }
+        status_class: { type: [string, "null"], description: "As in `/v1/usage`." }
+        outcome: { type: [string, "null"], description: "As in `/v1/usage`." }
+        error: { type: [string, "null"], enum: [client, server, null], description: "Whose error it is." }
+        latency: { type: [number, "null"], description: "Seconds from first to last byte." }
+        scheme: { type: [string, "null"], description: "http or https." }
+        host: { type: [string, "null"], description: "Host that was asked for." }
+        path: { type: [string, "null"], description: "Path without the query string." }
+        query: { type: [string, "null"], description: "Query string, if it is recorded." }
+        application: { type: [string, "null"], description: "As in `/v1/usage`." }
+        key: { type: [string, "null"], description: "Id of the key." }
+        developer: { type: [string, "null"], description: "Owner of the key." }
+        plan: { type: [string, "null"], description: "As in `/v1/usage`." }
+        region: { type: [string, "null"], description: "As in `/v1/usage`." }
+        node: { type: [string, "null"], description: "Gateway; not for tokens of scope application." }
+        client_ip: { type: [string, "null"], description: "Address of the client as far as it is recorded." }
+        country: { type: [string, "null"], description: "As in `/v1/usage`." }
+        platform: { type: [string, "null"], description: "As in `/v1/usage`." }
+        user_agent: { type: [string, "null"], description: "Family, as in `/v1/usage`." }
+        user_agent_string: { type: [string, "null"], description: "What the client sent." }
+        upstream: { type: [string, "null"], description: "Address; not for tokens of scope application." }
+        upstream_status: { type: [integer, "null"], description: "The status that the upstream gave." }
+        upstream_latency: { type: [number, "null"], description: "Seconds until the upstream was done." }
+        upstream_connect: { type: [number, "null"], description: "Seconds to connect." }
+        upstream_first_byte: { type: [number, "null"], description: "Seconds to its first byte." }
+        gateway_latency: { type: [number, "null"], description: "Seconds spent in the gateway itself." }
+        bytes_in: { type: integer, description: "Bytes received." }
+        bytes_out: { type: integer, description: "Bytes sent." }
+        cache: { type: [string, "null"], description: "Result of the cache." }
+        retries: { type: integer, description: "Further attempts." }
+        request_id: { type: [string, "null"], description: "In hexadecimal." }
+        trace_id: { type: [string, "null"], description: "In hexadecimal." }
+        tags: { type: array, items: { type: string }, description: "`name=value` each." }
+        log_id: { type: string, format: uuid, description: "The log." }
+        offset: { type: integer, format: int64, description: "The number in the log; with `log_id` the record's identity." }
+    RecordsAnswer:
+      type: object
+      required: [from, to, complete_since, complete_to, rows, next]
+      properties:
+        from: { type: string, format: date-time }
+        to: { type: string, format: date-time }
+        complete_since:
+          type: [string, "null"]
+          format: date-time
+          description: From when on all records are there; null if they always were.
+        complete_to:
+          type: [string, "null"]
+          description: As in `/v1/usage`.
+        rows: { type: array, items: { $ref: "#/components/schemas/Record" } }
+        truncated: { type: boolean, description: There if more records exist. }
+        next: { type: [string, "null"], description: Cursor of the next page. }
     Granularity:
       type: string
       enum: [1m, 5m, 15m, 1h, 1d, 1w, 1mo, total, auto]
@@ -507,7 +677,7 @@ components:
       type: object
       required:
         [scope, now, complete_to, time_zone_database, dimensions, metrics, granularities,
-         filter_operators, formats, parameters, limit_default, limit_max, rollups]
+         filter_operators, formats, parameters, limit_default, limit_max, rollups, records]
       properties:
         scope:
           type: object
@@ -545,6 +715,24 @@ components:
               dimensions: { type: array, items: { type: string } }
               tiers: { type: array, items: { type: string, enum: [1m, 15m, 1h, 1d] } }
               complete_since: { oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }] }
+        records:
+          type: [object, "null"]
+          description: Raw records; null if none are kept.
+          required: [complete_since, fields, filter_operators]
+          properties:
+            complete_since:
+              type: [string, "null"]
+              format: date-time
+              description: From when on all records are there; null if they always were.
+            fields:
+              type: array
+              items:
+                type: object
+                required: [name, kind]
+                properties:
+                  name: { type: string }
+                  kind: { type: string, enum: [text, integer, seconds, time, tags] }
+            filter_operators: { type: array, items: { type: string } }
     Ledger:
       type: object
       required: [logs]

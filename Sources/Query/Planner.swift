@@ -53,6 +53,10 @@ package struct Planner: Sendable {
     /// not here is complete from the beginning.
     package var completeSince: [String: Int64] = [:]
 
+    /// From when on raw records answer what no rollup does, microseconds since the Unix epoch; nil
+    /// if they are not kept, or not for this question.
+    package var recordsSince: Int64?
+
     /// Most buckets that `auto` gives; the contract's number.
     static let automaticBucketsMax = 300
 
@@ -119,18 +123,33 @@ package struct Planner: Sendable {
             needed.allSatisfy(rollup.covers)
                 && (!request.metrics.contains(.uniqueKeys) || rollup.canCountKeys)
         }
-        guard let first = covering.first else { throw Self.refusal(needed, request.metrics) }
+        let records = records(for: request)
+        guard let first = covering.first else {
+            if let records { return [records] }
+            throw Self.refusal(needed, request.metrics)
+        }
         let tierMax = request.granularity.map { $0.finestSecondsNeeded * 1_000_000 } ?? .max
         let fine = covering.filter { $0.finestTier.microseconds <= tierMax }
         let whole = fine.filter { rollup in
             completeSince[rollup.name].map { $0 <= request.from } ?? true
         }
         if !whole.isEmpty { return whole }
+        if let records { return [records] }
         let longest = fine.min { left, right in
             (completeSince[left.name] ?? .min) < (completeSince[right.name] ?? .min)
         }
         guard let longest else { throw Self.tooCoarse(first, needed) }
         return [longest]
+    }
+
+    /// Raw records, if all of the range are there.
+    private func records(for request: UsageRequest) -> RollupDefinition? {
+        guard let recordsSince else { return nil }
+        let start = CivilTime.floor(
+            request.from,
+            to: RollupDefinition.records.finestTier.microseconds
+        )
+        return start >= recordsSince ? .records : nil
     }
 
     /// Says that only coarser tiers are kept.

@@ -38,8 +38,32 @@ extension QueryAPI {
             writer.endObject()
         }
         writer.endArray()
+        writeRecords(state.records, RecordColumn.visible(to: scope), &writer)
         writer.endObject()
         return APIReply("application/json", writer.utf8)
+    }
+
+    /// What can be asked of raw records; null if none are kept.
+    private func writeRecords(
+        _ freshness: Freshness,
+        _ columns: [RecordColumn],
+        _ writer: inout JSONWriter
+    ) {
+        guard freshness.recordsSince != nil else { return writer.member("records", .null) }
+        writer.key("records")
+        writer.beginObject()
+        writer.member("complete_since", freshness.recordsSinceText)
+        writer.key("fields")
+        writer.beginArray()
+        for column in columns {
+            writer.beginObject()
+            writer.member("name", column.rawValue)
+            writer.member("kind", column.kind.rawValue)
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.member("filter_operators", RecordFilter.Operator.allCases.map(\.rawValue))
+        writer.endObject()
     }
 
     private func writeNames(_ rollups: [RollupDefinition], _ writer: inout JSONWriter) {
@@ -74,10 +98,13 @@ private struct MetaState: Sendable {
     var completeTo: Int64?
     /// Since when each rollup is complete.
     var completeSince: [String: Int64] = [:]
+    /// The whole state, for raw records.
+    var records: Freshness
 
     init(_ connection: PostgresConnection) throws(QueryFailure) {
         let freshness = try Freshness(connection)
         completeTo = freshness.completeTo
         completeSince = freshness.completeSince
+        records = freshness
     }
 }

@@ -95,6 +95,8 @@ package struct QueryAPI: Sendable {
         case assets = "/assets/"
         case usage = "/v1/usage"
         case top = "/v1/top"
+        case records = "/v1/records"
+        case record = "/v1/records/"
         case meta = "/v1/meta"
         case ledger = "/v1/ledger"
         case openAPI = "/openapi.yaml"
@@ -114,6 +116,8 @@ package struct QueryAPI: Sendable {
         init?(path: String) {
             if path.hasPrefix(Endpoint.assets.rawValue) {
                 self = .assets
+            } else if path.hasPrefix(Endpoint.record.rawValue) {
+                self = .record
             } else {
                 self.init(rawValue: path)
             }
@@ -251,6 +255,8 @@ package struct QueryAPI: Sendable {
         case .openAPI: return APIReply("application/yaml", Array(OpenAPI.document.utf8))
         case .usage: return try await usage(request, .usage)
         case .top: return try await usage(request, .top)
+        case .records: return try await records(request)
+        case .record: return try await record(request)
         case .meta:
             let scope = try await access.scope(authorization: request.authorization)
             try refuseParameters(request)

@@ -24,8 +24,12 @@ struct ResolvedFilter: Equatable, Sendable {
     /// Whether the token forces this filter: then nothing outside is even counted.
     var isForced: Bool
 
+    /// The condition on raw records, if those are read; replaces everything else.
+    var ofRecords: RecordFilter?
+
     /// SQL of rows that surely match.
     func certain(_ statement: inout Statement) -> String {
+        if let ofRecords { return ofRecords.condition(&statement) }
         let expression = column.expression
         if let statusPrefix {
             let prefix = statement.bind(.text(statusPrefix))
@@ -77,6 +81,12 @@ extension ResolvedFilter {
         asksForOther = filter.comparison == .equal && filter.values == [Dimension.otherValue]
         numbers = []
         other = nil
+        if rollup.isOfRecords {
+            do throws(Problem) {
+                ofRecords = try RecordFilter(filter)
+            } catch { throw .problem(error) }
+            return
+        }
         switch column {
         case .identifier:
             try lookUp(filter, connection)

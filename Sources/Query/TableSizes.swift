@@ -35,12 +35,14 @@ final class TableSizes: Sendable {
     ) throws(QueryFailure) -> Double {
         var sum = 0.0
         for span in plan.spans {
-            let table = plan.rollup.name + "_" + span.tier.rawValue
-            let key = "sluice_g\(generation).\(table)"
+            let isOfRecords = plan.rollup.isOfRecords
+            let table = plan.rollup.name + (isOfRecords ? "" : "_" + span.tier.rawValue)
+            let schema = isOfRecords ? "sluice" : "sluice_g\(generation)"
+            let key = "\(schema).\(table)"
             var entry = entries.withLock { $0[key] }
             if entry.map({ now < $0.readAt || now - $0.readAt >= Self.lifetime }) ?? true {
                 let read = Entry(
-                    parts: try Self.read(table, generation, span.tier, connection),
+                    parts: try Self.read(table, schema, span.tier, connection),
                     readAt: now
                 )
                 entries.withLock { $0[key] = read }
@@ -59,7 +61,7 @@ final class TableSizes: Sendable {
 
     private static func read(
         _ table: String,
-        _ generation: Int64,
+        _ schema: String,
         _ tier: Tier,
         _ connection: PostgresConnection
     ) throws(QueryFailure) -> [Part] {
@@ -67,12 +69,16 @@ final class TableSizes: Sendable {
         do throws(PostgresError) {
             found = try connection.query(
                 """
-                SELECT c.relname::text, c.reltuples::float8
+                SELECT c.relname::text, CASE
+                    WHEN c.reltuples > 0 THEN c.reltuples::float8
+                    -- The partition of today has not been analysed; 400 bytes are a usual record.
+                    WHEN $2 THEN pg_relation_size(c.oid) / 400.0::float8
+                    ELSE 0 END
                 FROM pg_inherits i
                 JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent = to_regclass($1::text) AND c.reltuples > 0
+                WHERE i.inhparent = to_regclass($1::text)
                 """,
-                [.text("sluice_g\(generation).\(table)")]
+                [.text("\(schema).\(table)"), .bool(schema == "sluice")]
             )
         } catch { throw .database(error) }
         var parts: [Part] = []

@@ -11,6 +11,9 @@ package struct UsageEngine: Sendable {
 
     private let sizes = TableSizes()
 
+    /// How many rows of rollups a raw record counts for; chosen: its row is as much longer.
+    private static let recordCost = 10.0
+
     /// Most rows that `fill=zero` may make for one answer; chosen: a second's work.
     static let filledMax = 1_000_000
 
@@ -116,7 +119,8 @@ package struct UsageEngine: Sendable {
         planned.filters = forced + request.filters
         try connection.beginReading(as: scope)
         do throws(QueryFailure) {
-            let freshness = try Freshness(connection)
+            var freshness = try Freshness(connection)
+            if !Self.mayReadRecords(planned, scope) { freshness.recordsSince = nil }
             var decided = Decided(
                 filters: planned.filters,
                 forcedCount: forced.count,
@@ -136,12 +140,19 @@ package struct UsageEngine: Sendable {
         }
     }
 
+    /// Whether raw records may answer: applications are not told how they are served.
+    private static func mayReadRecords(_ request: UsageRequest, _ scope: TokenScope) -> Bool {
+        guard case .application = scope else { return true }
+        return !(request.groupBy + request.filters.map(\.dimension)).contains(.upstream)
+    }
+
     private func plan(
         _ request: UsageRequest,
         _ freshness: Freshness
     ) throws(QueryFailure) -> Plan {
         var planner = planner
         planner.completeSince = freshness.completeSince
+        planner.recordsSince = freshness.recordsSince
         do throws(Problem) { return try planner.plan(request) } catch { throw .problem(error) }
     }
 
@@ -154,12 +165,15 @@ package struct UsageEngine: Sendable {
     ) throws(QueryFailure) {
         guard rowsReadMax.isFinite else { return }
         let rows = try sizes.rows(plan, generation: freshness.generation, now: now, connection)
-        guard rows > rowsReadMax else { return }
+        let isOfRecords = plan.rollup.isOfRecords
+        let allowed = isOfRecords ? rowsReadMax / Self.recordCost : rowsReadMax
+        guard rows > allowed else { return }
+        let source = isOfRecords ? "raw records" : "rows of rollup \(plan.rollup.name)"
         throw .problem(
             Problem(
                 .tooCostly,
-                "the question would read about \(Int64(rows)) rows of rollup "
-                    + "\(plan.rollup.name), at most \(Int64(rowsReadMax)) are allowed; "
+                "the question would read about \(Int64(rows)) \(source), "
+                    + "at most \(Int64(allowed)) are allowed; "
                     + "shorten the range, or take a coarser granularity or fewer dimensions",
                 parameter: "from"
             )

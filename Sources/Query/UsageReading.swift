@@ -174,7 +174,8 @@ private struct UsageReader {
 
     private mutating func take(_ row: PostgresResult) {
         let keyCount = statement.textColumn
-        if key.isEmpty || !isSameGroup(row, keyCount) {
+        // Raw records come as one row for each group.
+        if key.isEmpty || statement.plan.rollup.isOfRecords || !isSameGroup(row, keyCount) {
             endGroup()
             key = (0..<keyCount).map { row.int(0, $0) ?? 0 }
             // A group is known by its key even when that has no columns.
@@ -229,7 +230,22 @@ private struct UsageReader {
         group.merged.merge(counts)
     }
 
+    /// Adds the values of raw records that a histogram or sketch is made of.
+    private mutating func addValues(_ measure: Measure, _ row: PostgresResult, _ column: Int) {
+        row.withBytes(0, column) { bytes in
+            ArrayElements.forEach(bytes) { element in
+                switch measure {
+                case .latencyHistogram: group.merged.addLatency(ArrayElements.int8(element))
+                case .upstreamHistogram: group.merged.addUpstream(ArrayElements.int8(element))
+                case .clients: group.merged.addClient(element)
+                default: group.merged.addKey(element)
+                }
+            }
+        }
+    }
+
     private mutating func mergeParts(_ measure: Measure, _ row: PostgresResult, _ column: Int) {
+        if statement.plan.rollup.isOfRecords { return addValues(measure, row, column) }
         do throws(MeasureError) {
             try row.withBytes(0, column) { bytes throws(MeasureError) in
                 try ArrayElements.forEach(bytes) { element throws(MeasureError) in

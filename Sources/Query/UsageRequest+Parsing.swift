@@ -119,7 +119,7 @@ extension UsageRequest {
     }
 
     /// Sorts pairs by name, refusing repetitions and names that are not known.
-    private static func collect(
+    static func collect(
         _ parameters: UsageParameters,
         _ known: [String]
     ) throws(Problem) -> (single: [String: String], filters: [String]) {
@@ -144,7 +144,8 @@ extension UsageRequest {
         return (single, filters)
     }
 
-    private static func zoneName(_ text: String?) throws(Problem) -> String {
+    /// Reads `tz`.
+    static func zoneName(_ text: String?) throws(Problem) -> String {
         let name = text ?? "UTC"
         guard Zone.exists(name) else {
             throw .invalid(
@@ -157,14 +158,15 @@ extension UsageRequest {
 
     /// Earliest and latest time that may be asked for: years 1 to 9998, so that rounding outward
     /// and any offset still give a year of four digits.
-    private static let timesAllowed: ClosedRange<Int64> =
+    static let timesAllowed: ClosedRange<Int64> =
         CivilTime.days(year: 1, month: 1, day: 3) * 86_400_000_000...CivilTime.days(
             year: 9999,
             month: 1,
             day: 1
         ) * 86_400_000_000
 
-    private static func time(
+    /// Reads a point in time, microseconds since the Unix epoch.
+    static func time(
         _ parameter: String,
         _ text: String,
         _ now: Int64,
@@ -256,7 +258,7 @@ extension UsageRequest {
     }
 
     /// Reads a parameter that has names as values.
-    private static func named<Choice: RawRepresentable & CaseIterable>(
+    static func named<Choice: RawRepresentable & CaseIterable>(
         _ parameter: String,
         _ text: String?,
         _ default: Choice

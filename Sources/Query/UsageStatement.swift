@@ -20,7 +20,9 @@ struct UsageStatement: Sendable {
     let schema: String
 
     /// Whether parts of a group come as several rows, so that no array grows with the range.
-    var isSplit: Bool { measures.contains(where: \.isMergedInProcess) }
+    var isSplit: Bool {
+        !plan.rollup.isOfRecords && measures.contains(where: \.isMergedInProcess)
+    }
 
     /// Whether all parts of one group in one bucket of the answer fit into one array: a day of a
     /// rollup as narrow as organisation and API. Splitting them doubles the time of the statement.
@@ -56,6 +58,7 @@ struct UsageStatement: Sendable {
 
     /// The statement for rows that surely match `filters`; at most `rowsMax` rows if given.
     func rows(_ filters: [ResolvedFilter], rowsMax: Int?) -> Statement {
+        if plan.rollup.isOfRecords { return records(filters, rowsMax: rowsMax) }
         var statement = Statement()
         let source = source(columns: columns, &statement) { statement in
             filters.map { $0.certain(&statement) }
@@ -101,7 +104,7 @@ struct UsageStatement: Sendable {
         return statement
     }
 
-    private func list(_ names: [String]) -> String { names.joined(separator: ", ") }
+    func list(_ names: [String]) -> String { names.joined(separator: ", ") }
 
     /// Columns of the tables that the statement needs, besides the bucket.
     private var columns: [String] {
@@ -147,7 +150,7 @@ struct UsageStatement: Sendable {
     }
 
     /// Indices of groups that are ids.
-    private var identifiers: [Int] {
+    var identifiers: [Int] {
         groups.indices.filter { if case .identifier = groups[$0] { true } else { false } }
     }
 

@@ -132,7 +132,7 @@ package enum UsageWriter {
     }
 
     /// One field of RFC 4180; null is empty, so an empty text would be quoted.
-    private static func append(_ cell: Value, _ bytes: inout [UInt8]) {
+    static func append(_ cell: Value, _ bytes: inout [UInt8]) {
         switch cell {
         case .null: break
         case .integer(let number): bytes += Array(String(number).utf8)

@@ -6,7 +6,7 @@ extension WebFile {
     package static let all: [WebFile] = [
         WebFile(
             name: "assets/api.js",
-            sha256: "18d07eea9dd6821f79a74faaabcf177741c2500d839ef26cbf815ae025d0abb0",
+            sha256: "4f23f93ee79f3c51ddf5bcf6df3be10e982ac9c4151bbcc003f30f3ed59c1a02",
             content: ###"""
 // The query API as this page uses it: one client per sign-in.
 
@@ -51,6 +51,16 @@ export class Client {
     return this.#json("v1/ledger", [], signal);
   }
 
+  /** A page of raw records. */
+  records(parameters, signal) {
+    return this.#json("v1/records", parameters, signal);
+  }
+
+  /** One raw record, by `log/offset`. */
+  record(identity, signal) {
+    return this.#json(`v1/records/${identity}`, [], signal);
+  }
+
   /**
    * The answer to a question. Panels that ask the same within one refresh share an answer.
    */
@@ -70,8 +80,8 @@ export class Client {
   }
 
   /** The same question as CSV, byte for byte as the server wrote it. */
-  async csv(parameters) {
-    const response = await this.#send("v1/usage", [...parameters, ["format", "csv"]]);
+  async csv(parameters, path = "v1/usage") {
+    const response = await this.#send(path, [...parameters, ["format", "csv"]]);
     return { text: await response.text(), isTruncated: response.headers.get("Sluice-Truncated") === "true" };
   }
 
@@ -100,7 +110,7 @@ export class Client {
       redirect: "error",
       signal,
     };
-    if (query.length > queryLengthMax) {
+    if (query.length > queryLengthMax && path === "v1/usage") {
       request.method = "POST";
       request.headers["Content-Type"] = "application/json";
       request.body = JSON.stringify(asBody(parameters));
@@ -410,7 +420,7 @@ function lonely(values) {
         ),
         WebFile(
             name: "assets/dashboard.js",
-            sha256: "dd4cfcf6158e73b1b2a2c4c59a35c948a4b02110f4b6fdaf51724dc0e2b338bc",
+            sha256: "a0d0c1a3a846cd1af29ae36eac1c82c8539f0c42a731883019c8061593d77c17",
             content: ###"""
 // The dashboard at `/`.
 
@@ -420,6 +430,7 @@ import { errors } from "./views/errors.js";
 import { health } from "./views/health.js";
 import { latency } from "./views/latency.js";
 import { overview } from "./views/overview.js";
+import { records } from "./views/records.js";
 
 run({
   title: "Sluice",
@@ -430,6 +441,7 @@ run({
     ["breakdown", "Breakdown", breakdown],
     ["errors", "Errors", errors],
     ["latency", "Latency", latency],
+    ["records", "Records", records],
     ["health", "Pipeline", health, { isTimeless: true }],
   ],
 });
@@ -438,7 +450,7 @@ run({
         ),
         WebFile(
             name: "assets/dialogs.js",
-            sha256: "3954c3ea612c373c43d13c4984180e4592f021986e829d1fa402d5507c6ba530",
+            sha256: "225c5831aa66052a47263438c9047378cb8e65da20c15e1ed5253e75b6d33e38",
             content: ###"""
 // The few dialogs: a range, a filter, a text to copy, the keys.
 
@@ -447,7 +459,7 @@ import { dimensionName, question, valueText } from "./question.js";
 import { fromLocalInput, instant, localInput, rfc3339 } from "./time.js";
 
 /** Opens a modal dialog; the browser keeps the focus inside and closes it with Escape. */
-function open(title, content, { submit, onSubmit } = {}) {
+export function open(title, content, { submit, onSubmit, onClose } = {}) {
   const close = () => dialog.close();
   const form = h("form", { method: "dialog", onsubmit: (event) => {
     event.preventDefault();
@@ -457,7 +469,10 @@ function open(title, content, { submit, onSubmit } = {}) {
   h("div", { class: "dialog-actions" },
     h("button", { type: "button", class: "button", onclick: close }, submit ? "Cancel" : "Close"),
     submit && h("button", { type: "submit", class: "button primary" }, submit)));
-  const dialog = h("dialog", { "aria-label": title, onclose: () => dialog.remove() }, form);
+  const dialog = h("dialog", { "aria-label": title, onclose: () => {
+    dialog.remove();
+    onClose?.();
+  } }, form);
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
@@ -880,7 +895,7 @@ function summary(cells, unit) {
         ),
         WebFile(
             name: "assets/panel.js",
-            sha256: "2ed823888b4b90d30ea4495efcf198804a8c94c6af17af8de18bff4c10078ce0",
+            sha256: "121861bc869da3b5899aa976b7230d6bfc46a510108fa2ef9f5db5815753627d",
             content: ###"""
 // A card that asks, waits, shows, and says what went wrong.
 
@@ -911,6 +926,7 @@ export class Panel {
   #context;
   #abort = null;
   #questions = [];
+  #path = "v1/usage";
   #csvName = null;
   // The state whose answer is on the page: the same object as long as nobody goes elsewhere.
   #shownState = null;
@@ -935,8 +951,9 @@ export class Panel {
   }
 
   /** What the panel's CSV and curl buttons give: the parameters of its main question. */
-  offer(name, parameters) {
+  offer(name, parameters, path = "v1/usage") {
     this.#csvName = name;
+    this.#path = path;
     this.#questions = parameters;
     renew(this.#tools,
       iconButton("code", "Copy as curl", () => this.#copyCurl()),
@@ -1006,7 +1023,7 @@ export class Panel {
 
   async #downloadCSV() {
     try {
-      const { text, isTruncated } = await this.#context.client.csv(this.#questions);
+      const { text, isTruncated } = await this.#context.client.csv(this.#questions, this.#path);
       download(`sluice-${this.#csvName}.csv`, "text/csv;charset=utf-8", text);
       this.#context.say(isTruncated ? "CSV saved; there are more rows than the limit." : "CSV saved.");
     } catch (error) {
@@ -1015,7 +1032,7 @@ export class Panel {
   }
 
   async #copyCurl() {
-    const text = curl(this.#questions, document.baseURI, null);
+    const text = curl(this.#questions, document.baseURI, null, this.#path);
     if (await copy(text)) this.#context.say("Copied. The token comes from $SLUICE_TOKEN.");
     else this.#context.showText("This question as a command", text);
   }
@@ -1373,7 +1390,7 @@ run({
         ),
         WebFile(
             name: "assets/question.js",
-            sha256: "c5a0f2fc5189e8b6f7e9d98c93b523e84afd921fb4f68b306b03ceae36cf915c",
+            sha256: "929239663e4de6feb83c28a31134c951601ba393f72e64a39dfe07b3415b21f9",
             content: ###"""
 // Questions to /v1/usage, and which of them the server's rollups can answer.
 
@@ -1495,11 +1512,11 @@ export function question(state, { metrics, groups = [], step = "total", order, l
 }
 
 /** The question as a command for a shell; the token comes from the environment. */
-export function curl(parameters, base, format) {
+export function curl(parameters, base, format, path = "v1/usage") {
   const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const all = format ? [...parameters, ["format", format]] : parameters;
   return [
-    `curl --get ${quote(new URL("v1/usage", base).href)}`,
+    `curl --get ${quote(new URL(path, base).href)}`,
     `  --header "Authorization: Bearer $SLUICE_TOKEN"`,
     ...all.map(([name, value]) => `  --data-urlencode ${quote(`${name}=${value}`)}`),
   ].join(" \\\n");
@@ -1904,7 +1921,7 @@ export function sparkline(values, height = 28, width = 120) {
         ),
         WebFile(
             name: "assets/state.js",
-            sha256: "27d3741bd796bbc4ea56f34cabd0b548c6e5dd952fc83c7959d076fc27337c01",
+            sha256: "73e167283d49cdeeabbe8f26ca8e8db13390fd99e6dcf751a307fa79d96ebca0",
             content: ###"""
 // What is shown, kept in the address, so that every view can be linked to and gone back to.
 // The address never holds the token.
@@ -1937,6 +1954,8 @@ export function read(hash, views) {
     sort: pick("sort", null, (value) => /^-?[a-z_0-9]+$/.test(value)),
     wall: parameters.get("wall") === "1",
     filters: parameters.getAll("filter").map(parseFilter).filter(Boolean),
+    where: parameters.getAll("where").map(parseWhere).filter(Boolean),
+    record: pick("record", null, (value) => /^[0-9a-f-]{36}\/[0-9]+$/.test(value)),
   };
 }
 
@@ -1953,6 +1972,11 @@ export function write(state) {
   }
   if (state.wall) parameters.set("wall", "1");
   for (const filter of state.filters) parameters.append("filter", filterText(filter));
+  // Conditions that only records know would mean nothing to the other views.
+  if (state.view === "records") {
+    for (const filter of state.where) parameters.append("where", filterText(filter));
+    if (state.record) parameters.set("record", state.record);
+  }
   // Readable in the address bar: these characters need no escape in a fragment.
   const query = parameters.toString().replaceAll("%3A", ":").replaceAll("%2F", "/").replaceAll("%2C", ",");
   return `#/${state.view}?${query}`;
@@ -1961,6 +1985,12 @@ export function write(state) {
 /** `dimension:op:value` in parts; null for what is none. */
 export function parseFilter(text) {
   const match = /^([a-z_.]+):(eq|ne|in|nin|prefix):([\s\S]*)$/.exec(text);
+  return match ? { dimension: match[1], op: match[2], value: match[3] } : null;
+}
+
+/** A condition on records, which has more operators. */
+export function parseWhere(text) {
+  const match = /^([a-z_]+):(eq|ne|in|nin|prefix|ge|lt):([\s\S]*)$/.exec(text);
   return match ? { dimension: match[1], op: match[2], value: match[3] } : null;
 }
 
@@ -2004,7 +2034,7 @@ export function setTheme(name) {
         ),
         WebFile(
             name: "assets/style.css",
-            sha256: "209196431050948e8e3d1bbf097e82158478ecfc764a65c699e9f91a276a6c3f",
+            sha256: "c5b07ecd378b8d2816a55233ce17fac23d992dc6889265494e57967c35b94272",
             content: ###"""
 /* The look of both pages. Colours are `#rrggbb`, for the charts take them from here. */
 
@@ -2366,6 +2396,23 @@ kbd { background: var(--sunken); border: 1px solid var(--line-2); border-radius:
   .top, .toolbar, .tools, .toast { display: none; }
   .panel { break-inside: avoid; }
 }
+
+/* Records */
+.records-where { display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; margin-bottom: 0.8rem; }
+.records-where input { flex: 1 1 10rem; max-width: 22rem; }
+.records-where .chip span { padding: 0.3rem 0; overflow-wrap: anywhere; }
+.records-more { display: flex; gap: 0.8rem; align-items: center; justify-content: flex-end; margin-top: 0.8rem; }
+.record-open { border: 0; background: none; padding: 0.15rem 0; font: inherit; color: var(--accent); white-space: nowrap; text-align: start; cursor: pointer; }
+.record-open:hover { text-decoration: underline; }
+.record-open .detail { margin-inline-start: 0.3rem; }
+#panel-records td code { display: inline-block; max-width: 26rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; }
+dialog:has(.record) { width: min(46rem, calc(100vw - 2rem)); }
+dialog:has(.record) h2 { overflow-wrap: anywhere; }
+.record { display: grid; gap: 1rem; max-height: 65vh; overflow: auto; padding: 0.2rem 0.4rem; }
+.record h3 { margin: 0 0 0.35rem; font-size: 0.867rem; font-weight: 600; color: var(--ink-2); }
+.record-fields { display: grid; grid-template-columns: minmax(8rem, 12rem) minmax(0, 1fr); gap: 0.2rem 1rem; margin: 0; font-size: 0.9rem; }
+.record-fields dt { color: var(--ink-2); }
+.record-fields dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; font-variant-numeric: tabular-nums; }
 
 """###
         ),
@@ -3133,7 +3180,7 @@ function listPanel(context) {
         ),
         WebFile(
             name: "assets/views/errors.js",
-            sha256: "1e3fc2e77c52752bc6dc574e9a03da392c3b9c4e69de454624083103edd77aa6",
+            sha256: "83d38151e1f53fe4656926c570e3a2ac7c523372f146f4ce6f465175110ca58e",
             content: ###"""
 // What failed, whose fault it was, and where.
 
@@ -3228,6 +3275,7 @@ function codesPanel(context) {
         { key: "aborted", label: "Aborted", unit: "count" },
         { key: "latency_p50", label: "p50", unit: "seconds" },
         { key: "latency_p95", label: "p95", unit: "seconds" },
+        ...(catalogue.meta.records ? [{ key: "records", label: "Records", kind: "text", render: (row) => recordsLink(context, groups, row) }] : []),
       ];
       const rows = failed.map((row) => ({
         ...row, share: all > 0 ? row.errors / all : null, side: side(row), meaning: meanings[row.outcome] ?? "",
@@ -3242,6 +3290,12 @@ function codesPanel(context) {
     },
   });
   return panel;
+}
+
+/** From a row to its requests. */
+function recordsLink(context, groups, row) {
+  const where = groups.map((name) => ({ dimension: name, op: "eq", value: row[name] === null ? "" : String(row[name]) }));
+  return h("a", { href: context.link({ view: "records", where, record: null, by: null, metric: null, sort: null }) }, "show");
 }
 
 function side(row) {
@@ -3639,6 +3693,177 @@ export function overview(context) {
     }));
   const panels = [tiles, requestsChart(context), shares, latencyChart(context), errorsChart(context), ...top];
   return view(panels, panels[0].element, h("div", { class: "grid" }, panels.slice(1).map((panel) => panel.element)));
+}
+
+"""###
+        ),
+        WebFile(
+            name: "assets/views/records.js",
+            sha256: "0adbbbe3c1ce06eb361a048fd8fc494e13dd85047812968ddcbba4ac675ff6bd",
+            content: ###"""
+// The requests themselves: a page at a time, with everything that was recorded of one.
+
+import { open } from "../dialogs.js";
+import { h, renew } from "../dom.js";
+import { bytes, count, seconds } from "../format.js";
+import { Nothing, Panel } from "../panel.js";
+import { view } from "../pieces.js";
+import { dimensionName, valueText } from "../question.js";
+import { filterText, parseWhere } from "../state.js";
+import { table } from "../table.js";
+import { shortMoment } from "../time.js";
+
+/** Records of one page. */
+const pageSize = 50;
+
+/** Most records on the page: more are for the CSV. */
+const shownMax = 1000;
+
+const operators = {
+  eq: "is", ne: "is not", in: "is one of", nin: "is none of", prefix: "begins with", ge: "is at least", lt: "is less than",
+};
+
+/** The fields of a record by what they speak of. */
+const sections = [
+  ["Request", ["completed_at", "started_at", "method", "scheme", "host", "path", "query", "route", "org", "api", "version"]],
+  ["Answer", ["status", "outcome", "error", "latency", "gateway_latency", "bytes_in", "bytes_out", "cache", "retries"]],
+  ["Upstream", ["upstream", "upstream_status", "upstream_latency", "upstream_connect", "upstream_first_byte"]],
+  ["Client", ["application", "key", "developer", "plan", "client_ip", "country", "platform", "user_agent", "user_agent_string"]],
+  ["Record", ["node", "region", "request_id", "trace_id", "tags", "log_id", "offset"]],
+];
+
+/** A field in words. */
+function fieldName(name) {
+  const words = { latency: "Duration", client_ip: "Client address", user_agent: "User agent", user_agent_string: "User agent, whole",
+    log_id: "Log", request_id: "Request id", trace_id: "Trace id", bytes_in: "Bytes in", bytes_out: "Bytes out" };
+  return words[name] ?? (dimensionName(name) !== name ? dimensionName(name) : name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase()));
+}
+
+/** The view. */
+export function records(context) {
+  let shownFor = null;
+  const panel = new Panel(context, {
+    title: "Records", id: "records", className: "full",
+    load: async (signal, self) => {
+      const { state, client, catalogue } = context;
+      if (!catalogue.meta.records) {
+        return new Nothing("Records are not kept", "The configuration of the aggregators says for how long: records: { retain: 3d }.");
+      }
+      const parameters = [["from", state.from], ["to", state.to], ["tz", state.tz],
+        ...[...state.filters, ...state.where].map((filter) => ["filter", filterText(filter)])];
+      self.offer("records", [...parameters, ["limit", "10000"]], "v1/records");
+      const answer = await client.records([...parameters, ["limit", String(pageSize)]], signal);
+      const rows = answer.rows;
+      const since = answer.complete_since && Date.parse(answer.complete_since) > Date.parse(answer.from)
+        ? `kept since ${shortMoment(Date.parse(answer.complete_since), state.tz)}` : "";
+      self.note = since;
+      if (state.record && shownFor !== state.record) showRecord(context, state.record);
+      shownFor = state.record;
+      const list = h("div", {});
+      const say = h("span", { class: "detail", role: "status" });
+      let next = answer.next;
+      const more = h("button", { type: "button", class: "button", onclick: async () => {
+        more.disabled = true;
+        try {
+          const page = await client.records([...parameters, ["limit", String(pageSize)], ["cursor", next]], signal);
+          rows.push(...page.rows);
+          next = page.next;
+          draw();
+        } catch (error) {
+          if (error.name !== "AbortError") context.say(error.message);
+        }
+        more.disabled = false;
+      } }, "Older records");
+      const draw = () => {
+        renew(list, rows.length === 0
+          ? h("div", { class: "empty" }, h("p", {}, "No records"), h("p", { class: "detail" }, "Nothing matches the range and the conditions."))
+          : table(columns(context), rows, { caption: "Records, newest first", onFilter: context.addFilter }));
+        more.hidden = next === null || rows.length >= shownMax;
+        say.textContent = rows.length === 0 ? "" : `${count(rows.length)} records${next === null ? "" : rows.length >= shownMax ? "; the CSV has more" : " so far"}`;
+      };
+      draw();
+      return [conditions(context), list, h("div", { class: "records-more" }, say, more)];
+    },
+  });
+  return view([panel], h("div", { class: "grid" }, panel.element));
+}
+
+function columns(context) {
+  const { scope } = context.catalogue;
+  const zone = context.state.tz;
+  const time = (row) => h("button", {
+    type: "button", class: "value record-open", title: "Everything of this record",
+    onclick: () => context.navigate({ record: `${row.log_id}/${row.offset}` }),
+  }, `${shortMoment(Date.parse(row.completed_at), zone)}`, h("span", { class: "detail" }, row.completed_at.slice(16, 23)));
+  return [
+    { key: "completed_at", label: "Time", kind: "text", render: time },
+    ...(scope.name === "admin" ? [{ key: "org", label: "Organisation", kind: "group" }] : []),
+    { key: "api", label: "API", kind: "group" },
+    { key: "method", label: "Method", kind: "text" },
+    { key: "path", label: "Path", kind: "text", render: (row) => h("code", { title: row.path ?? row.route }, row.path ?? row.route ?? "") },
+    { key: "status", label: "Status", kind: "text", tone: (row) => (row.error === "server" ? "tone-bad" : row.error === "client" ? "tone-warn" : ""),
+      render: (row) => (row.status === null ? "–" : String(row.status)) },
+    { key: "outcome", label: "Outcome", kind: "text" },
+    { key: "latency", label: "Duration", unit: "seconds" },
+    { key: "bytes_out", label: "Bytes out", unit: "bytes" },
+    ...(scope.name === "application" ? [] : [{ key: "application", label: "Application", kind: "text" }]),
+    { key: "client_ip", label: "Client", kind: "text" },
+  ];
+}
+
+/** The conditions that only records know, and the form for another one. */
+function conditions(context) {
+  const { state, catalogue } = context;
+  const { fields, filter_operators: known } = catalogue.meta.records;
+  const field = h("select", { name: "field", "aria-label": "Field" },
+    fields.map(({ name }) => h("option", { value: name, selected: name === "status" }, fieldName(name))));
+  const op = h("select", { name: "op", "aria-label": "Condition" }, known.map((name) => h("option", { value: name }, operators[name] ?? name)));
+  const value = h("input", { name: "value", "aria-label": "Value", autocomplete: "off", spellcheck: "false", placeholder: "empty: not there" });
+  return h("form", { class: "records-where", onsubmit: (event) => {
+    event.preventDefault();
+    const condition = parseWhere(`${field.value}:${op.value}:${value.value}`);
+    if (condition) context.navigate({ where: [...state.where, condition], record: null });
+  } },
+  state.where.map((filter, index) => h("span", { class: "chip" },
+    h("span", {}, `${fieldName(filter.dimension)} ${operators[filter.op]} ${valueText(filter.value)}`),
+    h("button", {
+      type: "button", "aria-label": `Remove ${filterText(filter)}`, title: "Remove",
+      onclick: () => context.navigate({ where: state.where.filter((_, other) => other !== index) }),
+    }, "×"))),
+  field, op, value, h("button", { type: "submit", class: "button" }, "Add condition"));
+}
+
+function fieldText(name, value, zone) {
+  if (value === null || value === undefined) return null;
+  if (name === "completed_at" || name === "started_at") return `${shortMoment(Date.parse(value), zone)} (${value})`;
+  if (/latency|connect|first_byte/.test(name)) return seconds(value);
+  if (name.startsWith("bytes")) return `${bytes(value)} (${count(value)})`;
+  if (Array.isArray(value)) return value.length > 0 ? value.join("\n") : null;
+  return String(value);
+}
+
+/** Shows everything that was recorded of one request. */
+async function showRecord(context, identity) {
+  const close = () => {
+    if (context.state.record === identity) context.navigate({ record: null });
+  };
+  let record;
+  try {
+    record = await context.client.record(identity);
+  } catch (error) {
+    context.say(error.message);
+    close();
+    return;
+  }
+  const zone = context.state.tz;
+  const known = new Set(sections.flatMap(([, names]) => names));
+  const others = Object.keys(record).filter((name) => !known.has(name) && name !== "status_class");
+  const groups = [...sections, ["Other", others]].map(([title, names]) => {
+    const shown = names.map((name) => [name, fieldText(name, record[name], zone)]).filter(([, text]) => text !== null);
+    return shown.length > 0 && h("section", {}, h("h3", {}, title),
+      h("dl", { class: "record-fields" }, shown.map(([name, text]) => [h("dt", {}, fieldName(name)), h("dd", {}, text)])));
+  });
+  open(`${record.method ?? ""} ${record.path ?? record.route ?? "Record"}`.trim(), h("div", { class: "record", tabindex: "0" }, groups), { onClose: close });
 }
 
 """###

@@ -48,6 +48,24 @@ package struct MeasureAccumulator: Sendable {
         try keys.merge(encoded)
     }
 
+    /// Adds one total duration to the histogram.
+    package mutating func addLatency(_ microseconds: UInt64) {
+        latency.add(index: LatencyHistogram.index(of: microseconds), count: 1)
+    }
+
+    /// Adds one upstream duration to the histogram.
+    package mutating func addUpstream(_ microseconds: UInt64) {
+        upstream.add(index: LatencyHistogram.index(of: microseconds), count: 1)
+    }
+
+    /// Adds one client's address to the sketch.
+    package mutating func addClient(_ address: Span<UInt8>) {
+        clients.add(hash: StableHash.hash(address))
+    }
+
+    /// Adds one key to the sketch.
+    package mutating func addKey(_ key: Span<UInt8>) { keys.add(hash: StableHash.hash(key)) }
+
     /// A quantile of total durations in microseconds; nil when none is known.
     package func latencyQuantile(_ quantile: Double) -> UInt64? {
         latency.quantile(

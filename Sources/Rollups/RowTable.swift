@@ -27,14 +27,10 @@ struct Sample {
     @inline(__always)
     init(_ record: RecordView, _ octets: Span<UInt8>) {
         time = record.completedAt
-        let status = Self.status(of: record)
-        // A request that its client broke off is no error, whatever its status says.
-        let isAborted = record.outcome == .clientAborted
-        let isError = !isAborted && (status >= 400 || record.outcome.isServerFault)
-        let isClientError = isError && status >= 400 && status < 500
-        clientErrors = isClientError ? 1 : 0
-        serverErrors = isError && !isClientError ? 1 : 0
-        aborted = isAborted ? 1 : 0
+        let error = record.errorKind
+        clientErrors = error == .client ? 1 : 0
+        serverErrors = error == .server ? 1 : 0
+        aborted = record.outcome == .clientAborted ? 1 : 0
         bytesIn = Int64(clamping: record.requestBytes)
         bytesOut = Int64(clamping: record.responseBytes)
         latency = record.durationUS.map { Int64(clamping: $0) } ?? -1
@@ -45,10 +41,7 @@ struct Sample {
 
     /// The status if it is one of three digits, else 0 for absent.
     @inline(__always)
-    static func status(of record: RecordView) -> UInt32 {
-        guard let status = record.status, status >= 100, status <= 999 else { return 0 }
-        return status
-    }
+    static func status(of record: RecordView) -> UInt32 { record.knownStatus }
 
     /// Register × 64 + rank of the hash of some bytes; 0 for none.
     @inline(__always)

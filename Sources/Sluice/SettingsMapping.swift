@@ -85,6 +85,7 @@ extension Settings {
         configuration.flushRecordsMax = aggregator.flushRecords
         configuration.compactionInterval = aggregator.compactInterval
         configuration.keysPerBucketMax = aggregator.keysMax
+        configuration.recordsRetain = recordsRetain
         return configuration
     }
 

@@ -102,6 +102,7 @@ enum ConfigurationSchema {
         Shape.Key("pump", pump, "Delivery of records to sinks."),
         Shape.Key("rollups", .list(rollup), "Rollups of your own beside the built-in ones."),
         Shape.Key("aggregator", aggregator, "The folding of records into rollups."),
+        Shape.Key("records", records, "Raw records, for the log browser; not kept unless given."),
         Shape.Key("serve", serve, "The query API."),
         Shape.Key("metrics", metrics, "A page of metrics for roles without the query API."),
     ])
@@ -291,6 +292,15 @@ enum ConfigurationSchema {
         Shape.Key("name", .name, "Name of the rollup.", isRequired: true),
         Shape.Key("dimensions", .list(.name), "What it groups by.", isRequired: true),
         Shape.Key("tiers", .list(.choice(["1m", "15m", "1d"])), "Bucket sizes kept."),
+    ])
+
+    private static let records = Shape.map([
+        Shape.Key(
+            "retain",
+            .duration(second * 3_600...second * 86_400 * 36_500),
+            "How long raw records are kept, by whole days of UTC.",
+            isRequired: true
+        )
     ])
 
     private static let aggregator = Shape.map([

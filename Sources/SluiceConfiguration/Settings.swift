@@ -33,6 +33,9 @@ package struct Settings: Equatable, Sendable {
     /// The folding of records into rollups.
     package var aggregator = AggregatorSettings()
 
+    /// How long raw records are kept; they are not loaded at all if nil.
+    package var recordsRetain: Duration?
+
     /// The query API.
     package var serve = ServeSettings()
 

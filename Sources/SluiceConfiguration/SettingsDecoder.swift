@@ -40,6 +40,7 @@ struct SettingsDecoder {
         if let gateway = tree["gateway"] { settings.gateway = decodeGateway(gateway) }
         if let node = tree["aggregator"] { settings.aggregator = decodeAggregator(node) }
         if let serve = tree["serve"] { settings.serve = decodeServe(serve) }
+        settings.recordsRetain = duration(tree["records"]?["retain"])
         settings.metricsListen = listenAddress(tree["metrics"]?["listen"])
         return settings
     }

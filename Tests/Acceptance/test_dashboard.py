@@ -611,3 +611,59 @@ def dashboard_buckets(context: Context) -> None:
         check("Chart.js" in browser.text, "the page does not say why there are no charts")
         pages.picture("without-charts")
         browser.check_console("chart.js")
+
+
+@test(seconds=120)
+def log_browser(context: Context) -> None:
+    """log browser: from an error to its records, a condition, older records, one record in full by keyboard, CSV"""
+    _, roles = make_roles(context, records={"retain": "36000d"})
+    context.run(
+        "load", "--into", roles.data, "--records", 1_500, "--profile", "demo", "--seed", 5, "--start", WEEK["from"],
+        "--step", 7 * 86_400 * 1_000_000 // 1_500)
+    roles.start_aggregator()
+    roles.start_serve()
+    roles.api.wait_total(1_500, "the generated records", 60, from_=WEEK["from"], to=WEEK["to"])
+    with Browser(context) as browser:
+        browser.prefer("light")
+        pages = Pages(context, roles, browser)
+        pages.open(fragment=address("errors", **WEEK, tz="UTC"))
+        pages.sign_in(roles.api.token)
+        # From the first row of errors to its records: the same number.
+        errors = int(browser.texts("#panel-codes tbody tr:first-child td.with-bar")[0].replace(",", ""))
+        browser.click("#panel-codes tbody tr:first-child a", text="show")
+        browser.wait("return document.querySelector('#panel-records tbody tr')", "the records of the error")
+        browser.settle()
+        equal(len(browser.texts("#panel-records .records-where .chip")), 2, "conditions that the row gave")
+        lines = list(csv.DictReader(io.StringIO(pages.csv_of("records").decode())))
+        equal(len(lines), errors, "records of the row")
+        check(all(line["error"] for line in lines), "all of them are errors")
+        pages.picture("records-of-an-error")
+
+        # All of them, older ones too.
+        pages.go(address("records", **WEEK, tz="UTC"))
+        browser.wait("return document.querySelectorAll('#panel-records tbody tr').length === 50", "the first page")
+        browser.click(".records-more button")
+        browser.wait("return document.querySelectorAll('#panel-records tbody tr').length === 100", "two pages")
+        pages.picture("records")
+        # One condition more, typed.
+        browser.choose(".records-where select[name=field]", "latency")
+        browser.choose(".records-where select[name=op]", "ge")
+        browser.type(".records-where input", "0.2")
+        browser.press(ENTER)
+        browser.wait("return document.querySelectorAll('.records-where .chip').length === 1", "the condition")
+        browser.settle()
+        equal(pages.state()["where"], ["latency:ge:0.2"], "the address")
+        # A record by keyboard, its address, and back.
+        browser.run("document.querySelector('#panel-records .record-open').focus()")
+        browser.press(ENTER)
+        browser.wait("return document.querySelector('dialog[open] .record-fields')", "the record")
+        check("record" in pages.state(), "the record is in the address")
+        shown = dict(zip(browser.texts("dialog dt"), browser.texts("dialog dd")))
+        check({"Duration", "Path", "Log", "Offset"} <= set(shown), f"fields: {sorted(shown)}")
+        pages.picture("record", whole=False)
+        browser.prefer("dark")
+        pages.picture("record-dark", whole=False)
+        browser.press(ESCAPE)
+        browser.wait("return !document.querySelector('dialog')", "the record is closed")
+        check("record" not in pages.state(), "the record is no longer in the address")
+        browser.check_console()

@@ -32,7 +32,8 @@ TOGETHER = [
     ["org", "api", "upstream", "outcome"], ["org", "api", "country", "platform"], ["org", "api", "user_agent"],
     ["org", "api"],
 ]
-MINUTES = (0, 2, 5)  # Indices of TOGETHER whose rollup has minutes.
+ANYTHING = len(TOGETHER)  # Dimensions that no rollup need have together.
+MINUTES = (0, 2, 5, ANYTHING)  # Indices of TOGETHER whose rollup has minutes.
 ERROR = "(outcome <> 'client_aborted' AND (coalesce(status, 0) >= 400 OR outcome LIKE 'upstream_%' OR outcome = 'gateway_error'))"
 CLIENT = f"({ERROR} AND status BETWEEN 400 AND 499)"
 METRICS = {
@@ -124,10 +125,10 @@ def condition(text: str) -> tuple[str, list[Any]]:
 
 
 def make_question(context: Context, values: dict[str, list[str]], spans: list[tuple[int, int]]) -> dict[str, Any]:
-    """A question that some rollup covers."""
+    """A question that some rollup covers, or that raw records have to answer."""
     rng = context.rng
-    which = rng.randrange(len(TOGETHER))
-    dimensions = TOGETHER[which]
+    which = rng.choice([*range(len(TOGETHER)), ANYTHING])
+    dimensions = list(COLUMNS) if which == ANYTHING else TOGETHER[which]
     low, high = rng.choice(spans)
     start = rng.randrange(low - 3600, high)
     zone = rng.choice(ZONES)
@@ -164,12 +165,12 @@ def flat(question: dict[str, Any]) -> list[tuple[str, str]]:
 
 @test(seconds=300)
 def random_questions(context: Context) -> None:
-    """200 random questions get DuckDB's answers: zones, changes of clocks, filters, groups, percentiles"""
+    """200 random questions get DuckDB's answers: zones, changes of clocks, filters, groups, percentiles; rollups and records"""
     import duckdb
 
     context.note_seed()
     size = context.pick(quick=2_500, full=6_000)
-    _, roles = make_roles(context)
+    _, roles = make_roles(context, records={"retain": "36000d"})
     roles.start_aggregator()
     roles.start_serve()
     profiles = ["ten", "demo", "platform"]
@@ -204,11 +205,12 @@ def random_questions(context: Context) -> None:
         for dimension, column in COLUMNS.items()}
     spans = [(instant(start), instant(start) + 2 * 86_400) for start in STARTS]
 
-    rows_compared, worst = 0, 0.0
+    rows_compared, from_records, worst = 0, 0, 0.0
     for number in range(200):
         question = make_question(context, values, spans)
         answer = roles.api.usage(flat(question))
         where = f"question {number}: {question}"
+        from_records += answer["rollup"] == "records"
         begin, end = instant(answer["from"]), instant(answer["to"])
         asked = (instant(question["from"]), instant(question["to"]))
         check(begin <= asked[0] and end >= asked[1], f"{where}: read {answer['from']} to {answer['to']}")
@@ -265,12 +267,15 @@ def random_questions(context: Context) -> None:
 
         # The sum of the parts, by groups and by buckets, is the total over the same range.
         parts = question | {"from": answer["from"], "to": answer["to"], "metrics": ",".join(ADDITIVE)}
-        rows = roles.api.usage(flat(parts))["rows"]
-        whole = roles.api.usage(flat(parts | {"granularity": "total", "group_by": ""}))["rows"]
+        # Without groups another source may answer, one that rounds further: a rollup has what the records have.
+        whole_answer = roles.api.usage(flat(parts | {"granularity": "total", "group_by": ""}))
+        whole = whole_answer["rows"]
+        rows = roles.api.usage(flat(parts | {"from": whole_answer["from"], "to": whole_answer["to"]}))["rows"]
         total = {name: sum(row[name] for row in rows) for name in ADDITIVE}
         equal(total, {name: whole[0][name] if whole else 0 for name in ADDITIVE}, f"{where}: parts and total")
     check(rows_compared > 1_000, f"only {rows_compared} rows were compared")
-    context.note(f"{rows_compared} rows compared; worst percentile {worst:.3%} off")
+    check(from_records >= 5, f"only {from_records} questions were answered from raw records")
+    context.note(f"{rows_compared} rows compared, {from_records} questions from raw records; worst percentile {worst:.3%} off")
 
 
 @test(seconds=120)

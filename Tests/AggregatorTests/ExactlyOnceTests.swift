@@ -32,7 +32,7 @@ struct ExactlyOnceTests {
         "a step that fails, or a commit of which nobody hears, changes no row",
         arguments: zip(
             FoldStep.allCases + [.updateSources, .commit],
-            (0..<15).map { $0 % 2 == 0 ? PostgresError.deadlock : .lost }
+            (0..<16).map { $0 % 2 == 0 ? PostgresError.deadlock : .lost }
         )
     )
     func failing(step: FoldStep, error: PostgresError) async throws {

@@ -41,6 +41,16 @@ export class Client {
     return this.#json("v1/ledger", [], signal);
   }
 
+  /** A page of raw records. */
+  records(parameters, signal) {
+    return this.#json("v1/records", parameters, signal);
+  }
+
+  /** One raw record, by `log/offset`. */
+  record(identity, signal) {
+    return this.#json(`v1/records/${identity}`, [], signal);
+  }
+
   /**
    * The answer to a question. Panels that ask the same within one refresh share an answer.
    */
@@ -60,8 +70,8 @@ export class Client {
   }
 
   /** The same question as CSV, byte for byte as the server wrote it. */
-  async csv(parameters) {
-    const response = await this.#send("v1/usage", [...parameters, ["format", "csv"]]);
+  async csv(parameters, path = "v1/usage") {
+    const response = await this.#send(path, [...parameters, ["format", "csv"]]);
     return { text: await response.text(), isTruncated: response.headers.get("Sluice-Truncated") === "true" };
   }
 
@@ -90,7 +100,7 @@ export class Client {
       redirect: "error",
       signal,
     };
-    if (query.length > queryLengthMax) {
+    if (query.length > queryLengthMax && path === "v1/usage") {
       request.method = "POST";
       request.headers["Content-Type"] = "application/json";
       request.body = JSON.stringify(asBody(parameters));

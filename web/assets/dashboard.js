@@ -6,6 +6,7 @@ import { errors } from "./views/errors.js";
 import { health } from "./views/health.js";
 import { latency } from "./views/latency.js";
 import { overview } from "./views/overview.js";
+import { records } from "./views/records.js";
 
 run({
   title: "Sluice",
@@ -16,6 +17,7 @@ run({
     ["breakdown", "Breakdown", breakdown],
     ["errors", "Errors", errors],
     ["latency", "Latency", latency],
+    ["records", "Records", records],
     ["health", "Pipeline", health, { isTimeless: true }],
   ],
 });

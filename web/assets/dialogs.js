@@ -5,7 +5,7 @@ import { dimensionName, question, valueText } from "./question.js";
 import { fromLocalInput, instant, localInput, rfc3339 } from "./time.js";
 
 /** Opens a modal dialog; the browser keeps the focus inside and closes it with Escape. */
-function open(title, content, { submit, onSubmit } = {}) {
+export function open(title, content, { submit, onSubmit, onClose } = {}) {
   const close = () => dialog.close();
   const form = h("form", { method: "dialog", onsubmit: (event) => {
     event.preventDefault();
@@ -15,7 +15,10 @@ function open(title, content, { submit, onSubmit } = {}) {
   h("div", { class: "dialog-actions" },
     h("button", { type: "button", class: "button", onclick: close }, submit ? "Cancel" : "Close"),
     submit && h("button", { type: "submit", class: "button primary" }, submit)));
-  const dialog = h("dialog", { "aria-label": title, onclose: () => dialog.remove() }, form);
+  const dialog = h("dialog", { "aria-label": title, onclose: () => {
+    dialog.remove();
+    onClose?.();
+  } }, form);
   document.body.append(dialog);
   dialog.showModal();
   return dialog;

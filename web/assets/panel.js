@@ -27,6 +27,7 @@ export class Panel {
   #context;
   #abort = null;
   #questions = [];
+  #path = "v1/usage";
   #csvName = null;
   // The state whose answer is on the page: the same object as long as nobody goes elsewhere.
   #shownState = null;
@@ -51,8 +52,9 @@ export class Panel {
   }
 
   /** What the panel's CSV and curl buttons give: the parameters of its main question. */
-  offer(name, parameters) {
+  offer(name, parameters, path = "v1/usage") {
     this.#csvName = name;
+    this.#path = path;
     this.#questions = parameters;
     renew(this.#tools,
       iconButton("code", "Copy as curl", () => this.#copyCurl()),
@@ -122,7 +124,7 @@ export class Panel {
 
   async #downloadCSV() {
     try {
-      const { text, isTruncated } = await this.#context.client.csv(this.#questions);
+      const { text, isTruncated } = await this.#context.client.csv(this.#questions, this.#path);
       download(`sluice-${this.#csvName}.csv`, "text/csv;charset=utf-8", text);
       this.#context.say(isTruncated ? "CSV saved; there are more rows than the limit." : "CSV saved.");
     } catch (error) {
@@ -131,7 +133,7 @@ export class Panel {
   }
 
   async #copyCurl() {
-    const text = curl(this.#questions, document.baseURI, null);
+    const text = curl(this.#questions, document.baseURI, null, this.#path);
     if (await copy(text)) this.#context.say("Copied. The token comes from $SLUICE_TOKEN.");
     else this.#context.showText("This question as a command", text);
   }

@@ -118,11 +118,11 @@ export function question(state, { metrics, groups = [], step = "total", order, l
 }
 
 /** The question as a command for a shell; the token comes from the environment. */
-export function curl(parameters, base, format) {
+export function curl(parameters, base, format, path = "v1/usage") {
   const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const all = format ? [...parameters, ["format", format]] : parameters;
   return [
-    `curl --get ${quote(new URL("v1/usage", base).href)}`,
+    `curl --get ${quote(new URL(path, base).href)}`,
     `  --header "Authorization: Bearer $SLUICE_TOKEN"`,
     ...all.map(([name, value]) => `  --data-urlencode ${quote(`${name}=${value}`)}`),
   ].join(" \\\n");

@@ -29,6 +29,8 @@ export function read(hash, views) {
     sort: pick("sort", null, (value) => /^-?[a-z_0-9]+$/.test(value)),
     wall: parameters.get("wall") === "1",
     filters: parameters.getAll("filter").map(parseFilter).filter(Boolean),
+    where: parameters.getAll("where").map(parseWhere).filter(Boolean),
+    record: pick("record", null, (value) => /^[0-9a-f-]{36}\/[0-9]+$/.test(value)),
   };
 }
 
@@ -45,6 +47,11 @@ export function write(state) {
   }
   if (state.wall) parameters.set("wall", "1");
   for (const filter of state.filters) parameters.append("filter", filterText(filter));
+  // Conditions that only records know would mean nothing to the other views.
+  if (state.view === "records") {
+    for (const filter of state.where) parameters.append("where", filterText(filter));
+    if (state.record) parameters.set("record", state.record);
+  }
   // Readable in the address bar: these characters need no escape in a fragment.
   const query = parameters.toString().replaceAll("%3A", ":").replaceAll("%2F", "/").replaceAll("%2C", ",");
   return `#/${state.view}?${query}`;
@@ -53,6 +60,12 @@ export function write(state) {
 /** `dimension:op:value` in parts; null for what is none. */
 export function parseFilter(text) {
   const match = /^([a-z_.]+):(eq|ne|in|nin|prefix):([\s\S]*)$/.exec(text);
+  return match ? { dimension: match[1], op: match[2], value: match[3] } : null;
+}
+
+/** A condition on records, which has more operators. */
+export function parseWhere(text) {
+  const match = /^([a-z_]+):(eq|ne|in|nin|prefix|ge|lt):([\s\S]*)$/.exec(text);
   return match ? { dimension: match[1], op: match[2], value: match[3] } : null;
 }
 

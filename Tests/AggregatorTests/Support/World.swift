@@ -40,11 +40,15 @@ final class World: Sendable {
         }
     }
 
+    /// Raw records of the sample log's day are kept.
+    static let keepEverything = Duration.seconds(100 * 366 * 86_400)
+
     var configuration: AggregatorConfiguration {
         var configuration = AggregatorConfiguration(postgres: uri, data: "/data")
         configuration.flushInterval = .milliseconds(5)
         configuration.compactionInterval = .milliseconds(20)
         configuration.retryDelayMax = .milliseconds(100)
+        configuration.recordsRetain = Self.keepEverything
         return configuration
     }
 
@@ -256,6 +260,36 @@ struct Scenario {
         }
     }
 
+    /// Compares raw records with what was counted of them.
+    private func checkRecords(_ connection: PostgresConnection) throws {
+        let count = try connection.query(
+            "SELECT count(*), count(DISTINCT (log_id, \"offset\")) FROM sluice.records"
+        )
+        #expect(count.int(0, 0) == Int64(requests), "raw records")
+        #expect(count.int(0, 1) == Int64(requests), "identities of raw records")
+        let wrong = try connection.query(
+            """
+            WITH names AS (
+              SELECT s.bucket, o.value AS org, a.value AS api, s.requests, s.client_errors,
+                s.server_errors, s.aborted, s.bytes_in, s.bytes_out, s.latency_count,
+                s.latency_sum, s.upstream_count, s.upstream_sum
+              FROM sluice_g1.summary_1d s LEFT JOIN sluice.dimension o ON o.id = s.org
+              LEFT JOIN sluice.dimension a ON a.id = s.api
+            ), records AS (
+              SELECT date_trunc('day', completed_at, 'UTC'), org, api, count(*),
+                count(*) FILTER (WHERE error = 'client'), count(*) FILTER (WHERE error = 'server'),
+                count(*) FILTER (WHERE outcome = 'client_aborted'),
+                sum(bytes_in), sum(bytes_out), count(latency), coalesce(sum(latency), 0),
+                count(upstream_latency), coalesce(sum(upstream_latency), 0)
+              FROM sluice.records GROUP BY 1, 2, 3
+            )
+            SELECT (SELECT count(*) FROM (TABLE names EXCEPT TABLE records) d),
+              (SELECT count(*) FROM (TABLE records EXCEPT TABLE names) d)
+            """
+        )
+        #expect(wrong.int(0, 0) == 0 && wrong.int(0, 1) == 0, "raw records add up to the rollup")
+    }
+
     /// Compares every table with the model.
     func check(_ world: World, keysMax: Int = .max, _ comment: Comment = "") throws {
         let connection = try world.connect()
@@ -270,6 +304,7 @@ struct Scenario {
             )
             #expect(left.int(0, 0) == 0)
         }
+        try checkRecords(connection)
         let ledger = try connection.query(
             """
             SELECT sum(folded), sum(dead_lettered),

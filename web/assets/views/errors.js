@@ -91,6 +91,7 @@ function codesPanel(context) {
         { key: "aborted", label: "Aborted", unit: "count" },
         { key: "latency_p50", label: "p50", unit: "seconds" },
         { key: "latency_p95", label: "p95", unit: "seconds" },
+        ...(catalogue.meta.records ? [{ key: "records", label: "Records", kind: "text", render: (row) => recordsLink(context, groups, row) }] : []),
       ];
       const rows = failed.map((row) => ({
         ...row, share: all > 0 ? row.errors / all : null, side: side(row), meaning: meanings[row.outcome] ?? "",
@@ -105,6 +106,12 @@ function codesPanel(context) {
     },
   });
   return panel;
+}
+
+/** From a row to its requests. */
+function recordsLink(context, groups, row) {
+  const where = groups.map((name) => ({ dimension: name, op: "eq", value: row[name] === null ? "" : String(row[name]) }));
+  return h("a", { href: context.link({ view: "records", where, record: null, by: null, metric: null, sort: null }) }, "show");
 }
 
 function side(row) {
