@@ -86,7 +86,7 @@ def right(authority: Authority) -> Certificate:
     return authority.issue("broker", "IP:127.0.0.1,DNS:localhost")
 
 
-@test(seconds=120)
+@test(seconds=180)
 def trust(context: Context) -> None:
     """TLS with a private CA, and client certificates: strangers are refused with advice, then everything is exact"""
     ours, theirs = Authority(context.directory, "ours"), Authority(context.directory, "theirs")
@@ -140,7 +140,7 @@ def trust(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=120)
+@test(seconds=180)
 def passwords(context: Context) -> None:
     """SASL over TLS, by PLAIN and SCRAM-SHA-256: a wrong password is named, loses nothing, and is never shown"""
     authority = Authority(context.directory, "ours")

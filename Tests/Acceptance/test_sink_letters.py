@@ -16,7 +16,7 @@ from harness.registry import test
 GATEWAY = {"apis": [{"id": "open", "org": "acme", "listen_path": "/open/", "upstreams": ["builtin:demo"]}]}
 
 
-@test(seconds=60)
+@test(seconds=120)
 def refused(context: Context) -> None:
     """a record that the broker never takes stops nothing: it is kept, shown, dropped or redriven, each once"""
     broker = Noida(context)
