@@ -1,13 +1,14 @@
 # One verb per need; `make` alone prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check soak lint format bench schemathesis
+.PHONY: help setup build run test check soak chaos lint format bench schemathesis
 
 help:
 	@echo 'make run      install what is missing, build, serve the demo, print a usage table (Ctrl-C stops)'
 	@echo 'make test     set up and pass all tests'
 	@echo 'make check    the quick suite'
 	@echo 'make soak     every bit of a 1 MiB log flipped, every byte cut off (an hour)'
+	@echo 'make chaos    real processes killed, frozen, starved and restored at random [SEED= KILLS= RESTARTS= MINUTES=]'
 	@echo 'make build    the release binary: .build/release/sluice'
 	@echo 'make setup    install what building and running need'
 	@echo 'make lint     format and shell checks;  make format  rewrites'
@@ -34,6 +35,11 @@ check:
 soak:
 	@scripts/setup.sh test
 	SLUICE_SOAK=1 swift test --configuration release --filter EveryBitTests
+
+chaos: build
+	@scripts/setup.sh test
+	.venv/bin/python Tests/Acceptance/chaos.py $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
+	    $(if $(RESTARTS),--restarts $(RESTARTS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 lint:
 	@scripts/lint.sh

@@ -89,7 +89,7 @@ enum FoldStatements {
             started_at = coalesce(excluded.started_at, l.started_at),
             heartbeat_at = greatest(l.heartbeat_at, excluded.heartbeat_at),
             next_offset = greatest(l.next_offset, excluded.next_offset),
-            end_offset = coalesce(excluded.end_offset, l.end_offset),
+            end_offset = greatest(l.end_offset, excluded.end_offset),
             ended_at = coalesce(l.ended_at, excluded.ended_at),
             orgs = coalesce(nullif(l.orgs, '{}'), excluded.orgs, l.orgs),
             last_folded_at = now()

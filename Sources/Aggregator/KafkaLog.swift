@@ -10,8 +10,8 @@ final class KafkaLog {
     var seen: OffsetRanges
     /// Which organisations it may bill.
     var trust: LogTrust
-    /// Whether the database knows its end, or a batch has it.
-    var isEndTaken: Bool
+    /// The end that the database knows or a batch has; of a copy it is lower.
+    var endTaken: UInt64?
     /// The known end above which offsets were missing when the database was last asked about that.
     var gapAsked: UInt64?
     /// The known end above which offsets were missing when a partition was rewound for it.
@@ -32,11 +32,11 @@ final class KafkaLog {
     /// The hour of append time that all of them belong to.
     private var hour: Int64 = 0
 
-    init(id: LogID, seen: OffsetRanges, trust: LogTrust, isEndTaken: Bool) {
+    init(id: LogID, seen: OffsetRanges, trust: LogTrust, endTaken: UInt64?) {
         self.id = id
         self.seen = seen
         self.trust = trust
-        self.isEndTaken = isEndTaken
+        self.endTaken = endTaken
     }
 
     /// Whether no records are being gathered.

@@ -222,8 +222,8 @@ extension KafkaTransport {
                 parkAhead(message, identity)
                 return
             }
-            guard !log.isEndTaken else { return }
-            log.isEndTaken = true
+            if let taken = log.endTaken, taken >= end { return }
+            log.endTaken = end
             let item = RetainedBatch.Item.end(end, seenAt: time.wallMicroseconds())
             current.batch.append(item, of: log.id, wanted: [])
             current.output.fold(item, of: log.id, wanted: OffsetRanges(), latest: latest)

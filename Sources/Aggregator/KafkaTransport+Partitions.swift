@@ -106,7 +106,7 @@ extension KafkaTransport {
                 id: id,
                 seen: state.folded[id] ?? OffsetRanges(),
                 trust: LogTrust(stored: state.orgs[id]),
-                isEndTaken: state.ends[id] != nil
+                endTaken: state.ends[id]
             )
         }
         var starts: [Int32: Int64] = [:]

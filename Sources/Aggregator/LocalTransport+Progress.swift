@@ -40,9 +40,9 @@ extension LocalTransport {
             let folded = state.folded[id] ?? OffsetRanges()
             let hasAdvanced = folded != log.folded
             log.folded = folded
-            if let end = state.ends[id] {
-                log.end = end
-                log.endRecorded = true
+            // Only the end that is here counts: a copy of the log may have ended earlier.
+            if let end = log.end, let recorded = state.ends[id] {
+                log.endRecorded = recorded >= end
             }
             if folded.ranges.count > configuration.rangesPerLogMax {
                 pause(&log, ranges: folded.ranges.count)

@@ -13,6 +13,7 @@ from harness.checks import Failure, Skip, check, equal, settles, until
 from harness.context import Context
 from harness.database import Cluster, Database
 from harness.deployment import Roles, Up, make_roles
+from harness.faults import SmallDisk
 from harness.http import Client, is_ready
 from harness.isolation import children_of
 from harness.process import Process, kill_pid
@@ -418,17 +419,16 @@ def full_disk(context: Context) -> None:
     upstream = Upstream()
     cluster = Cluster(context.directory)
     data = context.make_directory()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs", str(data)], check=False, capture_output=True)
-    if mounted.returncode != 0:
+    try:
+        disk = SmallDisk(data, 12)
+    except Skip:
         cluster.stop()
-        raise Skip("mounting a small file system is not allowed here")
+        raise
     try:
         roles = Roles(
             context, cluster.create("usage"), relaxed(upstream, context), data=data, log={"segment_bytes": "4MiB"})
         roles.migrate()
         gateway_process = roles.start_gateway()
-        filler = data / "filler"
 
         def ask(plan: Plan) -> tuple[Exchange, int]:
             one = plan.plain()
@@ -442,13 +442,7 @@ def full_disk(context: Context) -> None:
         plan = Plan(context.seed, "disk")
         answered = [ask(plan)[0] for _ in range(20)]
         # Something else takes the rest of the disk.
-        with open(filler, "wb") as file:
-            try:
-                while True:
-                    file.write(bytes(65536))
-                    file.flush()
-            except OSError:
-                pass
+        disk.fill()
         refused = 0
         for _ in range(60_000):
             one, status = ask(plan)
@@ -464,7 +458,7 @@ def full_disk(context: Context) -> None:
                 answered.append(one)
         equal(refused, 20, "requests refused on a full disk")
         gateway_process.require_running()
-        filler.unlink()
+        disk.free()
 
         def recovered() -> bool:
             one, status = ask(plan)
@@ -484,7 +478,7 @@ def full_disk(context: Context) -> None:
         context.note(f"{len(answered)} answered, {refused} refused")
     finally:
         context.kill_all()
-        subprocess.run(["umount", "--lazy", str(data)], check=False)
+        disk.unmount()
     cluster.stop()
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import shutil
-import subprocess
 from collections import Counter
-from pathlib import Path
 
-from harness.checks import Failure, Skip, check, until
+from harness.checks import check, until
 from harness.context import Context
 from harness.deployment import Up, settings
+from harness.faults import preload
 from harness.http import Broken, Client, is_ready
 from harness.process import Process
 from harness.registry import test
@@ -20,26 +18,12 @@ ALL_TIME = {"from_": "2000-01-01T00:00:00Z"}
 REQUESTS = 8
 
 
-def shim(context: Context) -> Path:
-    """The preloaded library, compiled now."""
-    compiler = shutil.which("clang") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise Skip("no C compiler for the failing disk")
-    library = context.directory / "failing_disk.so"
-    source = Path(__file__).parent / "faults" / "failing_disk.c"
-    done = subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise Failure(f"the failing disk does not compile: {done.stderr.decode()}")
-    return library
-
-
 class Scenario:
     """A gateway that is started on the same data again and again, each time with another fault."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.library = shim(context)
+        self.library = preload(context, "failing_disk")
         self.upstream = Upstream()
         self.data = context.make_directory()
         self.port = context.free_port()

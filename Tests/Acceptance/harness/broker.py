@@ -87,6 +87,11 @@ class Broker:
 
     # Life ---------------------------------------------------------------------------------------
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def start(self) -> None:
         """Starts it and waits until it accepts connections."""
         log = self.context.directory / f"{self.kind}-{self.port}.txt"

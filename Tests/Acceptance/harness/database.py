@@ -239,11 +239,39 @@ class Cluster:
 
     def start(self) -> None:
         """Starts the server and waits until it answers, also after a crash."""
+        self._launch()
+
+        def answers() -> bool:
+            if self._child.poll() is not None:
+                self._launch()  # the children of a killed one had not left yet
+            return self.is_answering()
+
+        until(answers, "the test's PostgreSQL answers", 60)
+
+    def _launch(self) -> None:
         with open(self.log, "ab") as output:
             self._child = subprocess.Popen(
                 [*_as_server(), str(self._binaries / "postgres"), "-D", str(self.data)],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/")
-        until(self.is_answering, "the test's PostgreSQL answers", 60)
+
+    @property
+    def pid(self) -> int:
+        """The postmaster."""
+        return self._child.pid
+
+    def back_up(self) -> Path:
+        """A base backup of the running server; it replaces an older one."""
+        target = self.root / "backup"
+        shutil.rmtree(target, ignore_errors=True)
+        self._command(
+            "pg_basebackup", f"--host={self.root}", "--username=sluice", f"--pgdata={target}", "--checkpoint=fast",
+            "--no-sync", "--wal-method=stream")
+        return target
+
+    def restore(self, backup: Path) -> None:
+        """Puts a base backup in the place of the killed server's files."""
+        shutil.rmtree(self.data)
+        subprocess.run(["cp", "--archive", str(backup), str(self.data)], check=True, timeout=60)
 
     def is_answering(self) -> bool:
         """Whether connections are accepted."""

@@ -94,7 +94,7 @@ def _child(
         verdict = ("skipped", str(skip))
     except Failure as failure:
         place = traceback.extract_tb(failure.__traceback__)
-        ours = [frame for frame in place if "/test_" in frame.filename]
+        ours = [frame for frame in place if "/Acceptance/" in frame.filename]
         where = "".join(f"\n  at {Path(f.filename).name}:{f.lineno}: {f.line}" for f in ours)
         verdict = ("failed", f"{failure}{where}")
     except BaseException:  # noqa: BLE001: whatever it was, it is a failed test

@@ -259,10 +259,13 @@ class Plan:
         return exchange
 
 
-def perform(client: Client, exchanges: list[Exchange], *, may_break: bool = False) -> bool:
+def perform(
+    client: Client, exchanges: list[Exchange], *, may_break: bool = False, may_refuse: bool = False,
+) -> bool:
     """Sends requests in one go and checks their responses in order; False when the connection ended.
 
-    With `may_break` the server may vanish at any time; what was not completed then is left incomplete.
+    With `may_break` the server may vanish at any time; what was not completed then is left incomplete, and so is what
+    was refused with 503, as a gateway without room for its log does, if it `may_refuse`.
     """
     client.send(b"".join(exchange.data for exchange in exchanges))
     for place, exchange in enumerate(exchanges):
@@ -278,7 +281,12 @@ def perform(client: Client, exchanges: list[Exchange], *, may_break: bool = Fals
             raise Failure(
                 f"{exchange.identity}: {broken.reason} after {broken.response.received} bytes; request "
                 f"{exchange.data[:200]!r}, number {place + 1} of {len(exchanges)}") from None
-        exchange.received, exchange.is_complete = response.received, True
+        exchange.received = response.received
+        if may_refuse and response.status == 503 and exchange.status != 503:
+            if response.closes:
+                return False
+            continue
+        exchange.is_complete = True
         check(not exchange.is_broken, f"{exchange.identity}: a response that had to break off is complete")
         equal(response.status, exchange.status, f"{exchange.identity}: status of {exchange.data[:160]!r}")
         if exchange.body is not None:
