@@ -32,6 +32,12 @@ final class AggregatorMetrics: Sendable {
     let compactionFailures: Counter
     let compactionSeconds: DurationHistogram
     let keysDisplaced: Counter
+    let ledgerUnbalanced: Gauge
+    let ledgerMissing: Gauge
+    let ledgerUnaccounted: Gauge
+    let ledgerPending: Gauge
+    let logsAssumedGone: Gauge
+    let ledgerReviews: Counter
     let messages: Counter
     let messagesMissing: Counter
     let untrusted: Counter
@@ -122,6 +128,30 @@ final class AggregatorMetrics: Sendable {
             "aggregator_keys_displaced_total",
             help: "Keys merged into __other__ by the cardinality bound."
         )
+        ledgerUnbalanced = registry.gauge(
+            "aggregator_ledger_unbalanced_logs",
+            help: "Logs whose ledger does not balance or which have gaps; of the compactor alone."
+        )
+        ledgerMissing = registry.gauge(
+            "aggregator_ledger_missing_offsets",
+            help: "Offsets older than a minute that are neither folded nor skipped."
+        )
+        ledgerUnaccounted = registry.gauge(
+            "aggregator_ledger_unaccounted_offsets",
+            help: "Offsets by which the ledger's counters and the folded sets differ."
+        )
+        ledgerPending = registry.gauge(
+            "aggregator_ledger_pending_offsets",
+            help: "Offsets below the known ends that are not folded."
+        )
+        logsAssumedGone = registry.gauge(
+            "aggregator_logs_assumed_gone",
+            help: "Logs without an end that were silent for 24 hours."
+        )
+        ledgerReviews = registry.counter(
+            "aggregator_ledger_reviews_total",
+            help: "Looks at the ledger of the whole database, by the compactor."
+        )
         messages = registry.counter(
             "aggregator_kafka_messages_total",
             help: "Messages received from assigned partitions."
@@ -194,6 +224,15 @@ final class AggregatorMetrics: Sendable {
 
     /// Counts a change of the assigned partitions.
     func rebalanced(_ change: Rebalance) { rebalances[change]?.add() }
+
+    /// Shows the ledger of the database.
+    func balanced(_ balance: LedgerBalance) {
+        ledgerUnbalanced.set(balance.unbalancedCount)
+        ledgerMissing.set(balance.missing)
+        ledgerUnaccounted.set(balance.unaccounted)
+        ledgerPending.set(balance.pending)
+        logsAssumedGone.set(balance.assumedGoneCount)
+    }
 
     /// Counts a retry.
     func retried(_ reason: Retry) { retries[reason]?.add() }

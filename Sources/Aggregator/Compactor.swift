@@ -37,6 +37,9 @@ final class Compactor {
     private var deadRows: [String: Int] = [:]
     /// When to look for expired raw records again.
     private var nextDrop: UInt64 = 0
+    /// When the ledger is looked at again.
+    private var reviewAt: UInt64 = 0
+    private var wasBalanced = true
     private var backoff: Backoff
     private var random = SystemRandom()
 
@@ -134,6 +137,7 @@ final class Compactor {
         }
         try vacuum(connection)
         try dropExpired(connection)
+        try reviewLedger(connection)
         return hasBacklog
     }
 
@@ -147,6 +151,35 @@ final class Compactor {
             guard !dropped.isEmpty else { return }
             logger.info("raw records expired", metadata: ["partitions": "\(dropped)"])
         } catch { throw .database(error) }
+    }
+
+    /// Longest time between two looks at the ledger; chosen.
+    private static let reviewNanoseconds: UInt64 = 15_000_000_000
+
+    /// Sets the series of the ledger, and says so when it does not balance any more.
+    private func reviewLedger(_ connection: PostgresConnection) throws(CompactionFailure) {
+        let now = time.monotonicNanoseconds()
+        guard now >= reviewAt else { return }
+        do throws(PostgresError) {
+            let balance = try LedgerBalance(connection)
+            metrics.balanced(balance)
+            metrics.ledgerReviews.add()
+            if wasBalanced && !balance.isBalanced {
+                let gaps = try LogCompleteness.gaps(connection, limit: 5)
+                logger.error(
+                    "the ledger does not balance; `sluice status` says where",
+                    metadata: [
+                        "logs": "\(balance.unbalancedCount)", "missing": "\(balance.missing)",
+                        "unaccounted": "\(balance.unaccounted)",
+                        "gaps": "\(gaps)",
+                    ]
+                )
+            }
+            wasBalanced = balance.isBalanced
+        } catch { throw .database(error) }
+        // A ledger that takes long to read is read rarely: at most a hundredth of the time.
+        let took = time.monotonicNanoseconds() &- now
+        reviewAt = now &+ max(Self.reviewNanoseconds, 100 &* took)
     }
 
     /// Gives back the space of dead rows, table by table, outside any transaction.
@@ -191,6 +224,9 @@ final class Compactor {
         if connection?.isAlive != true {
             connection = nil
             holdsLock = false
+            // Whoever compacts now shows the ledger.
+            metrics.balanced(LedgerBalance())
+            reviewAt = 0
         }
         groups.removeAll()
         hashes.removeAll()

@@ -69,12 +69,13 @@ enum FoldStatements {
     static let updateRegistry = """
         INSERT INTO sluice.log AS l (
             log_id, node, region, predecessor, started_at, heartbeat_at, next_offset, end_offset,
-            ended_at, orgs)
+            ended_at, orgs, noted_at, noted_offset)
         SELECT log_id, node, region, predecessor,
             'epoch'::timestamptz + started_at * interval '1 microsecond',
             'epoch'::timestamptz + heartbeat_at * interval '1 microsecond',
             next_offset, end_offset,
-            'epoch'::timestamptz + ended_at * interval '1 microsecond', orgs::text[]
+            'epoch'::timestamptz + ended_at * interval '1 microsecond', orgs::text[],
+            'epoch'::timestamptz + heartbeat_at * interval '1 microsecond', next_offset
         FROM unnest(
             $1::text[]::uuid[], $2::text[], $3::text[], $4::text[]::uuid[], $5::text[]::int8[],
             $6::text[]::int8[], $7::text[]::int8[], $8::text[]::int8[], $9::text[]::int8[],
@@ -92,6 +93,17 @@ enum FoldStatements {
             end_offset = greatest(l.end_offset, excluded.end_offset),
             ended_at = coalesce(l.ended_at, excluded.ended_at),
             orgs = coalesce(nullif(l.orgs, '{}'), excluded.orgs, l.orgs),
+            settled_offset = CASE
+                WHEN excluded.heartbeat_at >= l.noted_at + interval '1 minute'
+                THEN greatest(l.settled_offset, l.noted_offset) ELSE l.settled_offset END,
+            noted_offset = CASE
+                WHEN l.noted_at IS NULL
+                    OR excluded.heartbeat_at >= l.noted_at + interval '1 minute'
+                THEN greatest(l.next_offset, excluded.next_offset) ELSE l.noted_offset END,
+            noted_at = CASE
+                WHEN l.noted_at IS NULL
+                    OR excluded.heartbeat_at >= l.noted_at + interval '1 minute'
+                THEN greatest(l.heartbeat_at, excluded.heartbeat_at) ELSE l.noted_at END,
             last_folded_at = now()
         """
 

@@ -191,6 +191,11 @@ final class LocalTransport: FoldTransport {
                     break
                 }
                 log.isCaughtUp = false
+                if case .skip(let offsets, _) = item, log.reader?.isMissing == true {
+                    passOver(offsets, of: &log)
+                    taken += 1
+                    continue
+                }
                 // An empty item costs something too.
                 taken += 1 + take(item, of: &log, into: &job, latest: latest)
                 if job.isFull(configuration) { break }
@@ -206,6 +211,18 @@ final class LocalTransport: FoldTransport {
             log.mode = .unreadable(examineAt: now &+ 1_000_000_000)
             return false
         }
+    }
+
+    /// Leaves offsets unfolded that are gone without a trace: a gap in the ledger, which holds the
+    /// checkpoint back, until their segment is there again.
+    private func passOver(_ offsets: Range<Offset>, of log: inout FollowedLog) {
+        logger.error(
+            "a segment of a log is gone; bring it back and start the aggregator again",
+            metadata: [
+                "log": "\(log.id)", "offsets": "\(offsets.lowerBound)..<\(offsets.upperBound)",
+            ]
+        )
+        log.position = max(log.position, offsets.upperBound.rawValue)
     }
 
     /// Puts an item's unfolded offsets into the batch; returns the bytes taken.

@@ -2,7 +2,7 @@ package import Postgres
 package import Records
 
 /// Offsets of a log that are neither a record nor skipped, although what came later was folded.
-package struct OffsetGap: Equatable, Sendable {
+package struct OffsetGap: Equatable, Sendable, CustomStringConvertible {
     /// The log.
     package let log: LogID
     /// The offsets that are missing.
@@ -13,6 +13,9 @@ package struct OffsetGap: Equatable, Sendable {
         self.log = log
         self.offsets = offsets
     }
+
+    /// The log and the half-open range.
+    package var description: String { "\(log) [\(offsets.lowerBound), \(offsets.upperBound))" }
 }
 
 /// What came of retiring a log.
@@ -29,9 +32,9 @@ package enum Retirement: Equatable, Sendable {
 package enum LogCompleteness {
     /// The gaps of the active generation, by log and offset. Blocks.
     ///
-    /// An offset is missing when something above it was folded more than a minute ago: the end, a
+    /// An offset is missing when something above it is known for more than a minute: the end, a
     /// heartbeat that names a later next offset, or a record. While a log is being folded, what is
-    /// above its last heartbeat of that age is still on the way.
+    /// above its last noted heartbeat of that age is still on the way.
     ///
     /// - Parameters:
     ///   - connection: The database.
@@ -50,17 +53,7 @@ package enum LogCompleteness {
     }
 
     private static let statement = """
-        SELECT k.log_id, lower(r), upper(r)
-        FROM (
-            SELECT l.log_id, s.folded, coalesce(greatest(
-                CASE WHEN l.ended_at < now() - interval '1 minute' THEN l.end_offset END,
-                CASE WHEN l.heartbeat_at < now() - interval '1 minute' THEN l.next_offset END,
-                CASE WHEN l.last_folded_at < now() - interval '1 minute'
-                    THEN upper(s.folded) END), 0) AS known
-            FROM sluice.log l JOIN sluice.source s USING (log_id)
-            WHERE s.generation = (SELECT id FROM sluice.generation WHERE state = 'active')
-        ) k CROSS JOIN LATERAL unnest(int8multirange(int8range(0, k.known)) - k.folded) AS r
-        ORDER BY 1, 2 LIMIT $1
+        SELECT log_id, first_offset, next_offset FROM sluice.gap ORDER BY 1, 2 LIMIT $1
         """
 
     /// Marks a log as gone for good, so that `complete_to` does not wait for it. Blocks.

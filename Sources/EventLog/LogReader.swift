@@ -10,6 +10,10 @@ package struct LogReader {
     package private(set) var nextOffset: Offset
     /// Whether the end has been returned.
     package private(set) var isFinished = false
+    /// Whether the offsets of the last skip are gone without a trace: no segment holds them, and
+    /// neither damage nor a tombstone explains it. Who accounts for offsets must not call them
+    /// skipped: they are a gap, until somebody brings the segment back.
+    package private(set) var isMissing = false
 
     private let directory: String
     private let fileSystem: any FileSystem
@@ -70,7 +74,11 @@ package struct LogReader {
             if let item { return item }
             // Nothing more in this segment.
             let end = min(current.successor ?? mark.durableOffset, mark.durableOffset)
-            if nextOffset < end { return skip(to: end, .damaged) }
+            if nextOffset < end {
+                let hasDamage = current.base == mark.segmentBase || current.cursor.damagedBytes > 0
+                let isDeleted = try isDeleted(nextOffset)
+                return skip(to: end, .damaged, isMissing: !hasDamage && !isDeleted)
+            }
             guard let successor = current.successor, successor <= mark.segmentBase else {
                 return mark.isEnded ? finish(mark) : nil
             }
@@ -139,8 +147,13 @@ package struct LogReader {
     }
 
     /// Steps over offsets that are not there.
-    private mutating func skip(to end: Offset, _ reason: SkipReason) -> LogItem {
+    private mutating func skip(
+        to end: Offset,
+        _ reason: SkipReason,
+        isMissing: Bool = false
+    ) -> LogItem {
         let start = nextOffset
+        self.isMissing = isMissing
         nextOffset = end
         return .skip(start..<end, reason)
     }
@@ -176,7 +189,12 @@ package struct LogReader {
         }
         if expired > nextOffset { return skip(to: min(expired, end), .expired) }
         let next = deleted.map(\.lowerBound).filter { $0 > nextOffset }.min() ?? end
-        return skip(to: min(next, end), .damaged)
+        return skip(to: min(next, end), .damaged, isMissing: true)
+    }
+
+    /// Whether a tombstone has an offset.
+    private func isDeleted(_ offset: Offset) throws(EventLogError) -> Bool {
+        try tombstones().contains { $0.offsets.contains(offset) }
     }
 
     /// Finds out where the current segment ends, once the durable mark is beyond it.

@@ -182,6 +182,11 @@ extension SinkDriver {
                     items.append(.records(batch))
                 case .skip(let offsets, let reason):
                     end = offsets.upperBound.rawValue
+                    // What is gone without a trace is no skip: it shows as a gap behind Kafka.
+                    if log.reader?.isMissing == true, pumped.sink.traits.isTransport {
+                        reportMissing(offsets, of: log.id)
+                        break
+                    }
                     take(.skip(offsets, reason, appendTime: appendTime(log)), &items)
                     bytes += 64
                 case .end(let offset):
@@ -215,6 +220,17 @@ extension SinkDriver {
         let entry = PumpedLog.Entry(flight: takeFlightID(), end: end, firstPending: from)
         log.window.append(entry)
         return SinkBatch(log: log.id, items: items)
+    }
+
+    private func reportMissing(_ offsets: Range<Offset>, of log: LogID) {
+        metrics.skippedOver(UInt64(offsets.count), .damaged)
+        logger.error(
+            "segment_missing",
+            metadata: [
+                "sink": "\(pumped.name)", "log": "\(log)",
+                "offsets": "\(offsets.lowerBound)..<\(offsets.upperBound)",
+            ]
+        )
     }
 
     /// Takes a marker, if the sink wants any.

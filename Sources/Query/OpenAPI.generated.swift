@@ -348,9 +348,14 @@ paths:
     get:
       operationId: ledger
       summary: What became of every offset of every log; for tokens of scope admin.
+      parameters:
+        - name: log
+          in: query
+          description: Only this log, and its hours of append time.
+          schema: { type: string, format: uuid }
       responses:
         "200":
-          description: One member per log, the latest first, at most 10,000.
+          description: One member per log, those that do not balance first, then the latest, at most 10,000.
           content:
             application/json:
               schema: { $ref: "#/components/schemas/Ledger" }
@@ -735,13 +740,29 @@ components:
             filter_operators: { type: array, items: { type: string } }
     Ledger:
       type: object
-      required: [logs]
+      required: [balanced, unbalanced_logs, appended, pending, missing, unaccounted, gaps, logs]
       properties:
+        balanced: { type: boolean, description: Whether every log balances. }
+        unbalanced_logs: { type: integer }
+        appended: { type: integer, description: Offsets below the known ends of all logs. }
+        pending: { type: integer, description: Of these those that are not folded. }
+        missing: { type: integer, description: Of these those that lie in gaps. }
+        unaccounted: { type: integer, description: Offsets by which counters and folded sets differ. }
+        gaps:
+          description: Offsets older than a minute that are neither folded nor skipped, at most 1,000 ranges.
+          type: array
+          items:
+            type: object
+            required: [log_id, first_offset, next_offset]
+            properties:
+              log_id: { type: string, format: uuid }
+              first_offset: { type: integer, description: The first one that is missing. }
+              next_offset: { type: integer, description: The first one after the gap. }
         logs:
           type: array
           items:
             type: object
-            required: [log_id, state, folded, dead_lettered, appended, pending]
+            required: [log_id, state, folded, dead_lettered, appended, pending, missing, unaccounted, balanced]
             properties:
               log_id: { type: string, format: uuid }
               node: { type: [string, "null"] }
@@ -759,8 +780,29 @@ components:
               too_large: { type: integer }
               rejected: { type: integer }
               dropped: { type: integer, description: Dead letters that an operator gave up. }
-              appended: { type: [integer, "null"] }
-              pending: { type: [integer, "null"] }
+              appended: { type: integer, description: "The log's end, or the next offset as far as it is known." }
+              pending: { type: integer, description: Offsets below it that are not folded. }
+              missing: { type: integer, description: Of these those that lie in gaps. }
+              unaccounted: { type: integer, description: Offsets folded that the counters do not have; 0 when they balance. }
+              balanced: { type: boolean }
+        hours:
+          description: With the parameter log only.
+          type: array
+          items:
+            type: object
+            required: [hour, appended]
+            properties:
+              hour: { type: string, format: date-time, description: Start of the hour of append time. }
+              appended: { type: integer, description: The sum of the others. }
+              folded: { type: integer }
+              dead_lettered: { type: integer }
+              expired: { type: integer }
+              damaged: { type: integer }
+              filtered: { type: integer }
+              sampled: { type: integer }
+              too_large: { type: integer }
+              rejected: { type: integer }
+              dropped: { type: integer }
     Problem:
       type: object
       description: RFC 9457.

@@ -1,17 +1,34 @@
 import Postgres
+import Records
 
 extension QueryAPI {
     /// Most logs listed; chosen. The latest ones come first.
     private static let logsMax = 10_000
+    /// Most gaps listed; chosen.
+    private static let gapsMax = 1_000
 
-    /// The sums of the ledger, one member per log of the active generation.
-    func ledger() async throws(Problem) -> APIReply {
+    /// What became of the offsets of the active generation: one member per log, and the gaps.
+    ///
+    /// - Parameter log: Only this log, and its hours.
+    func ledger(_ log: LogID?) async throws(Problem) -> APIReply {
         let body = try await database.read(as: .admin) { connection throws(QueryFailure) in
             do throws(PostgresError) {
-                return Self.write(try connection.query(Self.statement))
+                return try Self.ledger(log, connection)
             } catch { throw .database(error) }
         }
         return APIReply("application/json", body)
+    }
+
+    /// The parameter of `/v1/ledger`.
+    static func ledgerLog(_ query: String) throws(Problem) -> LogID? {
+        guard !query.isEmpty else { return nil }
+        guard query.hasPrefix("log="), !query.contains("&") else {
+            throw Problem(.unknownParameter, "/v1/ledger takes one parameter: log")
+        }
+        guard let log = LogID(String(query.dropFirst("log=".count))) else {
+            throw Problem(.invalidParameter, "log is no log id; /v1/ledger lists them")
+        }
+        return log
     }
 
     private static let counters = [
@@ -19,27 +36,72 @@ extension QueryAPI {
         "rejected", "dropped",
     ]
 
-    private static let statement = """
-        SELECT l.log_id, l.node, l.region, l.started_at, l.heartbeat_at, l.ended_at,
-          CASE WHEN l.retired_at IS NOT NULL THEN 'retired'
-            WHEN l.ended_at IS NOT NULL OR l.end_offset IS NOT NULL THEN 'ended'
-            WHEN greatest(l.heartbeat_at, l.last_folded_at) > now() - interval '24 hours'
-              THEN 'open'
-            ELSE 'assumed_gone' END,
-          coalesce(l.end_offset, l.next_offset),
-          \(counters.map { "coalesce(e.\($0), 0)" }.joined(separator: ", "))
-        FROM sluice.log l LEFT JOIN (
-          SELECT log_id, \(counters.map { "sum(\($0))::bigint AS \($0)" }.joined(separator: ", "))
-          FROM sluice.ledger
-          WHERE generation = (SELECT id FROM sluice.generation WHERE state = 'active')
-          GROUP BY log_id
-        ) e USING (log_id)
-        ORDER BY l.first_seen_at DESC, l.log_id LIMIT \(logsMax)
-        """
-
-    private static func write(_ result: PostgresResult) -> [UInt8] {
+    private static func ledger(
+        _ log: LogID?,
+        _ connection: PostgresConnection
+    ) throws(PostgresError) -> [UInt8] {
+        let chosen = [log.map { PostgresValue.text($0.description) } ?? .null]
+        let totals = try connection.query(Self.totals, chosen)
+        let logs = try connection.query(Self.logs, chosen)
+        let gaps = try connection.query(Self.gaps, chosen)
         var writer = JSONWriter()
         writer.beginObject()
+        let unbalanced = totals.int(0, 0) ?? 0
+        writer.key("balanced")
+        writer.value(unbalanced == 0)
+        writer.member("unbalanced_logs", .integer(unbalanced))
+        for (index, name) in ["appended", "pending", "missing", "unaccounted"].enumerated() {
+            writer.member(name, .integer(totals.int(0, 1 + index) ?? 0))
+        }
+        write(gaps, &writer)
+        write(logs: logs, &writer)
+        if log != nil { write(hours: try connection.query(Self.hours, chosen), &writer) }
+        writer.endObject()
+        return writer.utf8
+    }
+
+    private static let totals = """
+        SELECT count(*) FILTER (WHERE accounted <> covered OR missing > 0),
+          coalesce(sum(appended), 0)::bigint, coalesce(sum(appended - covered), 0)::bigint,
+          coalesce(sum(missing), 0)::bigint, coalesce(sum(abs(covered - accounted)), 0)::bigint
+        FROM sluice.log_account WHERE $1::text IS NULL OR log_id = $1::text::uuid
+        """
+
+    /// Those that do not balance first, then the latest.
+    private static let logs = """
+        SELECT log_id, node, region, started_at, heartbeat_at, ended_at, state, appended, covered,
+          accounted, missing, \(counters.joined(separator: ", "))
+        FROM sluice.log_account WHERE $1::text IS NULL OR log_id = $1::text::uuid
+        ORDER BY (accounted <> covered OR missing > 0) DESC, first_seen_at DESC, log_id
+        LIMIT \(logsMax)
+        """
+
+    private static let gaps = """
+        SELECT log_id, first_offset, next_offset FROM sluice.gap
+        WHERE $1::text IS NULL OR log_id = $1::text::uuid ORDER BY 1, 2 LIMIT \(gapsMax)
+        """
+
+    private static let hours = """
+        SELECT hour, \(counters.joined(separator: ", ")) FROM sluice.ledger
+        WHERE log_id = $1::text::uuid
+          AND generation = (SELECT id FROM sluice.generation WHERE state = 'active')
+        ORDER BY hour
+        """
+
+    private static func write(_ gaps: PostgresResult, _ writer: inout JSONWriter) {
+        writer.key("gaps")
+        writer.beginArray()
+        for row in 0..<gaps.rowCount {
+            writer.beginObject()
+            writer.member("log_id", gaps.text(row, 0))
+            writer.member("first_offset", .integer(gaps.int(row, 1) ?? 0))
+            writer.member("next_offset", .integer(gaps.int(row, 2) ?? 0))
+            writer.endObject()
+        }
+        writer.endArray()
+    }
+
+    private static func write(logs result: PostgresResult, _ writer: inout JSONWriter) {
         writer.key("logs")
         writer.beginArray()
         for row in 0..<result.rowCount {
@@ -52,21 +114,41 @@ extension QueryAPI {
                 writer.member(name, time.map { CivilTime.utc(microseconds: $0) })
             }
             writer.member("state", result.text(row, 6))
-            let appended = result.int(row, 7)
-            var accounted: Int64 = 0
             for (index, name) in counters.enumerated() {
-                let count = result.int(row, 8 + index) ?? 0
-                accounted += count
-                writer.member(name, .integer(count))
+                writer.member(name, .integer(result.int(row, 11 + index) ?? 0))
             }
-            // A heartbeat names the next offset of its own time; more may be accounted for since.
-            writer.member("appended", appended.map { .integer(max($0, accounted)) } ?? .null)
-            writer.member("pending", appended.map { .integer(max(0, $0 - accounted)) } ?? .null)
+            let appended = result.int(row, 7) ?? 0
+            let covered = result.int(row, 8) ?? 0
+            let accounted = result.int(row, 9) ?? 0
+            let missing = result.int(row, 10) ?? 0
+            writer.member("appended", .integer(appended))
+            writer.member("pending", .integer(appended - covered))
+            writer.member("missing", .integer(missing))
+            writer.member("unaccounted", .integer(covered - accounted))
+            writer.key("balanced")
+            writer.value(covered == accounted && missing == 0)
             writer.endObject()
         }
         writer.endArray()
-        writer.endObject()
-        return writer.utf8
+    }
+
+    private static func write(hours result: PostgresResult, _ writer: inout JSONWriter) {
+        writer.key("hours")
+        writer.beginArray()
+        for row in 0..<result.rowCount {
+            writer.beginObject()
+            let hour = result.timestamp(row, 0)
+            writer.member("hour", hour.map { CivilTime.utc(microseconds: $0) })
+            var appended: Int64 = 0
+            for (index, name) in counters.enumerated() {
+                let count = result.int(row, 1 + index) ?? 0
+                appended += count
+                writer.member(name, .integer(count))
+            }
+            writer.member("appended", .integer(appended))
+            writer.endObject()
+        }
+        writer.endArray()
     }
 }
 

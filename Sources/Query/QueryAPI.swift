@@ -266,8 +266,7 @@ package struct QueryAPI: Sendable {
             guard scope == .admin else {
                 throw Problem(.forbidden, "the ledger is for tokens of scope admin")
             }
-            try refuseParameters(request)
-            return try await ledger()
+            return try await ledger(try Self.ledgerLog(request.query))
         }
     }
 

@@ -36,11 +36,15 @@ struct DatabaseAnswer: Sendable {
                     answer.completeTo.map(Cell.time) ?? .none, behind ?? .none,
                 ]
             ]
+            var sections = [("database", state)]
+            if let ledger = answer.ledger {
+                sections.append(("ledger", ledger.totals))
+                if !ledger.logs.rows.isEmpty { sections.append(("ledger_logs", ledger.logs)) }
+                sections.append(("gaps", ledger.gaps))
+            }
+            sections.append(("dead_letters", answer.deadLetters))
             return DatabaseAnswer(
-                sections: [
-                    ("database", state), ("ledger", answer.ledger),
-                    ("dead_letters", answer.deadLetters),
-                ],
+                sections: sections,
                 folded: answer.folded,
                 positions: answer.positions
             )
@@ -78,15 +82,10 @@ extension DataDirectory {
 struct DatabaseStatus: Sendable {
     var schemaVersion: Int64
     var completeTo: Int64?
-    var ledger: Table
+    var ledger: LedgerStatus?
     var deadLetters: Table
     var folded: [String: UInt64] = [:]
     var positions: [KafkaPosition] = []
-
-    private static let counters = [
-        "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large",
-        "rejected", "dropped",
-    ]
 
     /// Asks the database at `uri`, and about the positions in `topic` if one is given; blocking.
     init(_ uri: String, topic: String?) throws {
@@ -104,19 +103,9 @@ struct DatabaseStatus: Sendable {
         )
         completeTo = freshness.timestamp(0, 0)
 
-        ledger = Table(["logs", "accounted"] + Self.counters)
-        let sums = Self.counters.map { "coalesce(sum(\($0)), 0)::bigint" }
-        let totals = try connection.query(
-            """
-            SELECT count(DISTINCT log_id), \(sums.joined(separator: ", ")) FROM sluice.ledger
-            WHERE generation = (SELECT id FROM sluice.generation WHERE state = 'active')
-            """
-        )
-        let counts = Self.counters.indices.map { totals.int(0, 1 + $0) ?? 0 }
-        ledger.rows = [
-            [.integer(totals.int(0, 0) ?? 0), .integer(counts.reduce(0, +))]
-                + counts.map { .integer($0) }
-        ]
+        // A database that is not migrated yet says nothing of its ledger.
+        ledger =
+            schemaVersion >= LedgerStatus.schemaVersion ? try LedgerStatus(connection) : nil
 
         deadLetters = Table(["reason", "records", "latest"])
         let letters = try connection.query(

@@ -57,4 +57,101 @@ struct CompletenessTests {
             try open.close()
         }
     }
+
+    @Test("balance and gaps are what a naive program counts", arguments: [7_200, 7_201])
+    func property(seed: UInt64) async throws {
+        try await World.with { world in
+            var random = SplitMix(seed: seed)
+            let connection = try world.connect()
+            var model = LedgerBalance()
+            var gaps: [OffsetGap] = []
+            for number in 1...150 {
+                let log = LogID(high: seed, low: UInt64(number))
+                var folded = (0..<40).map { _ in Int.random(in: 0..<8, using: &random) > 0 }
+                if Bool.random(using: &random) { folded.removeLast(20) }
+                let covered = folded.count { $0 }
+                let extra = Int.random(in: 0..<10, using: &random) == 0 ? 1 : 0
+                let top = (folded.lastIndex(of: true) ?? -1) + 1
+                let end =
+                    Bool.random(using: &random) ? top + Int.random(in: 0...3, using: &random) : nil
+                let next =
+                    Bool.random(using: &random) ? Int.random(in: 0...top, using: &random) : nil
+                let (isOld, wasRead) = (Bool.random(using: &random), Bool.random(using: &random))
+                let ranges = folded.enumerated().filter(\.element).map {
+                    "[\($0.offset),\($0.offset + 1))"
+                }
+                let set = ranges.joined(separator: ",")
+                try connection.execute(
+                    """
+                    INSERT INTO sluice.source VALUES (1, '\(log)', '{\(set)}');
+                    INSERT INTO sluice.ledger (generation, log_id, hour, folded, damaged)
+                    VALUES (1, '\(log)', '2025-01-01', \(covered / 2 + extra), 0),
+                        (1, '\(log)', '2025-01-02', 0, \(covered - covered / 2));
+                    INSERT INTO sluice.log (log_id, heartbeat_at, next_offset, end_offset, ended_at,
+                        first_seen_at, last_folded_at)
+                    VALUES ('\(log)', now() - interval '\(isOld ? 61 : 30) s',
+                        \(next.map(String.init) ?? "NULL"), \(end.map(String.init) ?? "NULL"),
+                        now() - interval '\(isOld ? 61 : 30) s', now(),
+                        now() - interval '\(wasRead ? 10 : 70) s')
+                    """
+                )
+                let known = max(isOld ? max(end ?? 0, next ?? 0) : 0, wasRead ? 0 : top)
+                var missing: [Int] = []
+                for offset in 0..<known where offset >= folded.count || !folded[offset] {
+                    missing.append(offset)
+                    let value = Int64(offset)
+                    if let last = gaps.last, last.log == log, last.offsets.upperBound == value {
+                        gaps[gaps.count - 1] = OffsetGap(
+                            log: log,
+                            offsets: last.offsets.lowerBound..<(value + 1)
+                        )
+                    } else {
+                        gaps.append(OffsetGap(log: log, offsets: value..<(value + 1)))
+                    }
+                }
+                let appended = max(top, end ?? 0, next ?? 0)
+                model.logCount += 1
+                model.unbalancedCount += extra > 0 || !missing.isEmpty ? 1 : 0
+                model.appended += Int64(appended)
+                model.accounted += Int64(covered + extra)
+                model.pending += Int64(appended - covered)
+                model.missing += Int64(missing.count)
+                model.unaccounted += Int64(extra)
+            }
+            #expect(try LedgerBalance(connection) == model, "seed \(seed)")
+            #expect(try LogCompleteness.gaps(connection, limit: 10_000) == gaps, "seed \(seed)")
+        }
+    }
+
+    @Test("a gap in a log that goes on is reported once heartbeats are a minute past it")
+    func live() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 7_300)
+            let lane = try #require(
+                try scenario.writeLog(world, records: 20, bad: false, closes: false)
+            )
+            try lane.heartbeat()
+            let aggregator = world.aggregator(world.configuration)
+            try await world.fold([aggregator])
+            let connection = try world.connect()
+            let noted = try connection.query("SELECT noted_offset FROM sluice.log").int(0, 0)
+            #expect(noted != nil)
+            try connection.execute("UPDATE sluice.source SET folded = folded - '{[3,7)}'")
+            #expect(try LogCompleteness.gaps(connection, limit: 10).isEmpty, "too young")
+            // As if the note had been taken a minute before the next heartbeat.
+            try connection.execute("UPDATE sluice.log SET noted_at = noted_at - interval '61 s'")
+            try lane.heartbeat()
+            try lane.close()
+            try await world.fold([world.aggregator(world.configuration)])
+            // The aggregator has folded them again: nobody took them but us.
+            try connection.execute("UPDATE sluice.source SET folded = folded - '{[3,7)}'")
+            let gap = OffsetGap(log: lane.logID, offsets: 3..<7)
+            #expect(try LogCompleteness.gaps(connection, limit: 10) == [gap])
+            let row = try connection.query(
+                "SELECT settled_offset = $1 FROM sluice.log",
+                [.int(noted ?? -1)]
+            )
+            #expect(row.bool(0, 0) == true)
+        }
+    }
 }
