@@ -1,4 +1,4 @@
-// A clock that is set: preloaded into `sluice`, its wall clock differs by what a file says, which may change at any time.
+// A clock that is set: preloaded into `sluice`, whose wall clock is then off by what a file says, at any time.
 //
 // CLOCK_FILE    8 bytes: nanoseconds to add to the wall clock, a signed number in the machine's byte order
 //
