@@ -1,5 +1,6 @@
 import Aggregator
 import EventLog
+import FileIOTesting
 import Postgres
 import PostgresTesting
 import Records
@@ -9,6 +10,33 @@ import Threads
 
 @Suite("Exactly once", .timeLimit(.minutes(10)), .serialized)
 struct ExactlyOnceTests {
+    @Test("a copy of a log that ended earlier does not end the log itself")
+    func copied() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 4_000)
+            let open = try scenario.writeLog(world, records: 40, bad: false, closes: false)
+            let lane = try #require(open)
+            // The copy is folded first, its end too; then the original goes on.
+            let copied = world.fileSystem.killClone()
+            let copy = try LogDirectory(path: "/data", fileSystem: copied, time: world.time)
+            _ = try copy.recover()
+            let source = AggregatorSource.local(copy)
+            let end = Int64(lane.nextOffset.rawValue)
+            try await world.whileRunning([world.aggregator(world.configuration, source: source)]) {
+                #expect(await world.waits("SELECT end_offset = \(end) FROM sluice.log"))
+            }
+            let request = SampleRequest.random(&scenario.random, around: Scenario.start, span: 1)
+            try lane.append(eventTime: request.completedAt) { request.encode(into: &$0) }
+            scenario.add(request)
+            try lane.close()
+            scenario.offsets += lane.nextOffset.rawValue - UInt64(end)
+            try await world.fold([world.aggregator(world.configuration)])
+            try scenario.check(world)
+            let ended = try world.connect().query("SELECT end_offset FROM sluice.log")
+            #expect(ended.int(0, 0) == Int64(lane.nextOffset.rawValue))
+        }
+    }
+
     @Test("a session that is killed before any step changes no row", arguments: FoldStep.allCases)
     func killed(step: FoldStep) async throws {
         try await World.with { world in
