@@ -1,7 +1,7 @@
 # One verb per need; `make` alone prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check soak chaos lint format bench schemathesis
+.PHONY: help setup build run test check soak chaos lint format bench sim schemathesis
 
 help:
 	@echo 'make run      install what is missing, build, serve the demo, print a usage table (Ctrl-C stops)'
@@ -9,6 +9,7 @@ help:
 	@echo 'make check    the quick suite'
 	@echo 'make soak     every bit of a 1 MiB log flipped, every byte cut off (an hour)'
 	@echo 'make chaos    real processes killed, frozen, starved and restored at random [SEED= KILLS= RESTARTS= MINUTES=]'
+	@echo 'make sim      the seeded simulation: SEED=… repeats a failure, STEPS=… goes on for so long'
 	@echo 'make build    the release binary: .build/release/sluice'
 	@echo 'make setup    install what building and running need'
 	@echo 'make lint     format and shell checks;  make format  rewrites'
@@ -40,6 +41,12 @@ chaos: build
 	@scripts/setup.sh test
 	.venv/bin/python Tests/Acceptance/chaos.py $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
 	    $(if $(RESTARTS),--restarts $(RESTARTS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+# Sets and dictionaries keep one order, so that a seed decides everything.
+sim:
+	@scripts/setup.sh test
+	SWIFT_DETERMINISTIC_HASHING=1 $(if $(SEED),SLUICE_SIM_SEED=$(SEED)) SLUICE_SIM_STEPS=$(or $(STEPS),2000) \
+	    swift test --configuration release --filter SimulationTests/everything
 
 lint:
 	@scripts/lint.sh

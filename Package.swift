@@ -226,6 +226,15 @@ let package = Package(
         tests("SluiceConfiguration", []),
         tests("Console", []),
         tests("LoadGeneration", ["FileIOTesting"]),
+        // The whole way of a record, in one process, from one seed.
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: [
+                "Records", "Rollups", "EventLog", "FileIO", "FileIOTesting", "Sinks", "Pump",
+                "Aggregator", "Postgres", "PostgresTesting", "Telemetry", "Threads", logging,
+            ],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )
