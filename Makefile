@@ -36,6 +36,7 @@ check:
 soak:
 	@scripts/setup.sh test
 	SLUICE_SOAK=1 swift test --configuration release --filter EveryBitTests
+	SLUICE_FUZZ=300 swift test --configuration release --skip-build --filter "FuzzTests\.(FuzzTests|LogFuzzTests|HTTPFuzzTests)"
 
 chaos: build
 	@scripts/setup.sh test

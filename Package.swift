@@ -235,6 +235,15 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        // Kept corpora (`Tests/Corpora`) and seeded changes of them, for every parser.
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "Aggregator", "EventLog", "FileIO", "FileIOTesting", "Gateway", "Importing",
+                "Query", "Records", "SluiceConfiguration",
+            ],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )
