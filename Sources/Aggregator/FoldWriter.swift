@@ -156,6 +156,9 @@ final class FoldWriter {
             }
             do throws(FoldFailure) {
                 let connection = try connect(&result)
+                // A database that was restored may lack what the messages up to there carried: what
+                // was left out of the batch as folded, or lies before it. They are read again.
+                if result.mustResync { job.positions = [] }
                 if mustReload {
                     try reload(&job, &result, isInDoubt: isInDoubt, connection)
                     mustReload = false

@@ -2,7 +2,8 @@ import EventLog
 import Records
 
 extension LogDirectory {
-    /// The first record of a log that was appended at or after a time.
+    /// Where a log goes on that is to be shipped again from a time: after the last record that was
+    /// appended before it. So offsets without records, which have no time, are told again as well.
     ///
     /// Segments that retention has deleted are not there any more; the first one that is left may
     /// then be the answer. Reads the first batch of each segment, and one segment to the place.
@@ -10,7 +11,7 @@ extension LogDirectory {
     /// - Parameters:
     ///   - summary: The log.
     ///   - time: The append time, µs since the epoch.
-    /// - Returns: Nil when every record is older.
+    /// - Returns: Nil when every record is older, and nothing follows the last one.
     func firstOffset(
         of summary: LogSummary,
         appendedFrom time: Int64
@@ -25,12 +26,18 @@ extension LogDirectory {
             start = segment.baseOffset
         }
         var reader = try reader(summary.id, from: start)
-        while let item = try reader.next() {
-            if case .records(let batch) = item, batch.appendTime >= time {
-                return batch.baseOffset
+        var isMissing = false
+        reading: while let item = try reader.next() {
+            switch item {
+            case .records(let batch) where batch.appendTime >= time: return start
+            case .records(let batch):
+                start = batch.nextOffset
+                isMissing = false
+            case .skip: isMissing = true
+            case .end: break reading
             }
         }
-        return nil
+        return isMissing ? start : nil
     }
 
     private func firstBatch(of log: LogID, from offset: Offset) throws(EventLogError) -> LogBatch? {
