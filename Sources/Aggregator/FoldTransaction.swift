@@ -287,7 +287,7 @@ struct FoldTransaction {
     /// Adds the offsets to the folded sets; each log must hit exactly one row.
     ///
     /// `UPDATE … FROM unnest` promises no order, so the rows are locked in order before.
-    private func updateSources(
+    func updateSources(
         _ wanted: [(log: LogID, offsets: OffsetRanges)]
     ) throws(FoldFailure) -> [LogID: Int] {
         guard !wanted.isEmpty else { return [:] }

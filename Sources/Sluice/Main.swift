@@ -66,7 +66,7 @@ struct SluiceCommand: AsyncParsableCommand {
             UpCommand.self, GatewayCommand.self, PumpCommand.self, AggregatorCommand.self,
             ServeCommand.self, ImportCommand.self, QueryCommand.self, StatusCommand.self,
             CheckCommand.self, MigrateCommand.self, TokenCommand.self, SinkCommand.self,
-            LogCommand.self, DeadLetterCommand.self, LoadCommand.self,
+            LogCommand.self, DeadLetterCommand.self, ReplayCommand.self, LoadCommand.self,
         ]
     )
 }

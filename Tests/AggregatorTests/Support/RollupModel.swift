@@ -159,7 +159,7 @@ func readTable(
             latency_count, latency_sum, latency_min, latency_max,
             upstream_count, upstream_sum, upstream_min, upstream_max,
             latency_hist, upstream_hist, clients, \(definition.countsKeys ? "keys" : "''::bytea")
-        FROM sluice_g1.\(definition.name)_\(tier.rawValue) t
+        FROM sluice_g\(try activeGeneration(connection)).\(definition.name)_\(tier.rawValue) t
         """
     )
     var table: ModelTable = [:]

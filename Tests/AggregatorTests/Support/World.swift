@@ -110,10 +110,11 @@ final class World: Sendable {
     func compact(_ configuration: AggregatorConfiguration? = nil) async throws {
         for _ in 0..<100 {
             try await aggregator(configuration ?? self.configuration).compactAll()
+            let generation = try activeGeneration(connect())
             let left = try connect().query(
                 "SELECT "
                     + RollupDefinition.builtIn
-                    .map { "EXISTS (SELECT FROM sluice_g1.\($0.name)_delta)" }
+                    .map { "EXISTS (SELECT FROM sluice_g\(generation).\($0.name)_delta)" }
                     .joined(separator: " OR ")
             )
             if left.bool(0, 0) == false { return }
@@ -163,6 +164,12 @@ final class World: Sendable {
     }
 }
 
+/// The generation that counts.
+func activeGeneration(_ connection: PostgresConnection) throws -> Int64 {
+    let found = try connection.query("SELECT id FROM sluice.generation WHERE state = 'active'")
+    return try #require(found.int(0, 0))
+}
+
 /// Whether the database says that everything durable is folded and every end is recorded.
 private func allFolded(
     _ directory: LogDirectory,
@@ -174,7 +181,8 @@ private func allFolded(
             """
             SELECT s.folded = $2::text::int8multirange, l.end_offset
             FROM sluice.source s LEFT JOIN sluice.log l USING (log_id)
-            WHERE s.generation = 1 AND s.log_id = $1::text::uuid
+            WHERE s.generation = (SELECT id FROM sluice.generation WHERE state = 'active')
+                AND s.log_id = $1::text::uuid
             """,
             [.text(log.id.description), .text("{[0,\(log.durableOffset))}")]
         )
@@ -300,6 +308,7 @@ struct Scenario {
         _ comment: Comment = ""
     ) throws {
         let connection = try world.connect()
+        let generation = try activeGeneration(connection)
         for model in models {
             for tier in model.definition.tiers {
                 let found = try readTable(model.definition, tier, connection)
@@ -307,7 +316,7 @@ struct Scenario {
                 #expect(wrong.isEmpty, "\(model.definition.name) \(tier.rawValue): \(comment)")
             }
             let left = try connection.query(
-                "SELECT count(*) FROM sluice_g1.\(model.definition.name)_delta"
+                "SELECT count(*) FROM sluice_g\(generation).\(model.definition.name)_delta"
             )
             #expect(left.int(0, 0) == 0)
         }

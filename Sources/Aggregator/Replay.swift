@@ -1,0 +1,322 @@
+package import EventLog
+package import FileIO
+package import Postgres
+import Records
+import Rollups
+
+/// Why a rebuild of the rollups ended without its work done; started again, it goes on.
+package enum ReplayError: Error, CustomStringConvertible {
+    /// PostgreSQL or the connection refused.
+    case database(PostgresError)
+    /// The event logs could not be read.
+    case log(EventLogError)
+    /// Rebuilding would not give what was counted, or something is in the way.
+    case refused(String)
+
+    package var description: String {
+        switch self {
+        case .database(let error): "\(error)"
+        case .log(let error): "\(error)"
+        case .refused(let text): text
+        }
+    }
+}
+
+/// What a rebuild did.
+package struct ReplayReport: Equatable, Sendable {
+    /// The generation that was built.
+    package var generation = 0
+    /// Whether a rebuild that was interrupted before was continued.
+    package var isResumed = false
+    /// Offsets read and folded by this run.
+    package var folded: UInt64 = 0
+    /// Buckets before this kept their rows, µs since the epoch; nil when all were rebuilt.
+    package var from: Int64?
+    /// Buckets from this on kept their rows; nil when all were rebuilt.
+    package var to: Int64?
+    /// Offsets whose records are deleted: what was counted of them is kept.
+    package var tombstoned: UInt64 = 0
+    /// Rows compared, when the rebuild was only to be compared.
+    package var rowsCompared = 0
+    /// Tables that differ, and in how many rows.
+    package var differences: [String: Int] = [:]
+
+    /// A report of nothing.
+    package init() {}
+}
+
+/// A rebuild of the rollups beside the live ones, from the logs of a data directory, and the switch
+/// to it (`docs/decisions/0024-replay.md`). Every call blocks.
+///
+/// It folds only what the active generation has folded, so it never gets ahead; what it has done is
+/// in the database, so after any interruption it goes on where it was.
+///
+/// Owner: the thread that made it.
+package final class Replay {
+    /// The advisory lock of the one replay; an arbitrary number ("replay" in ASCII).
+    private static let lock: Int64 = 0x72_6570_6C61_79
+
+    let configuration: AggregatorConfiguration
+    let directory: LogDirectory
+    let time: any TimeSource
+    /// Holds the advisory lock and makes the switch.
+    let control: PostgresConnection
+    /// Folds.
+    let connection: PostgresConnection
+    var dimensions = DimensionCache(countMax: 500_000)
+    /// The generation that is rebuilt.
+    var active = 0
+    /// The generation that is being built.
+    var building = 0
+    /// What was found to have no records, by log.
+    var passed: [LogID: OffsetRanges] = [:]
+    /// What is damaged, by log.
+    var damaged: [LogID: UInt64] = [:]
+    var report = ReplayReport()
+
+    /// Connects to the database, which must have been migrated.
+    ///
+    /// - Parameters:
+    ///   - configuration: The database and the limits of one fold transaction.
+    ///   - directory: The logs.
+    ///   - time: The clocks.
+    package init(
+        _ configuration: AggregatorConfiguration,
+        directory: LogDirectory,
+        time: any TimeSource
+    ) throws(ReplayError) {
+        self.configuration = configuration
+        self.directory = directory
+        self.time = time
+        do throws(PostgresError) {
+            control = try PostgresConnection(
+                configuration.postgres,
+                applicationName: "sluice-replay"
+            )
+            connection = try PostgresConnection(
+                configuration.postgres,
+                applicationName: "sluice-replay-fold"
+            )
+            try connection.execute("SET jit = off")
+        } catch { throw .database(error) }
+    }
+
+    /// Rebuilds, and switches to the result or compares it.
+    ///
+    /// - Parameters:
+    ///   - from: Buckets before this keep their rows: the beginning of a day, µs since the epoch.
+    ///   - to: Buckets from this on keep their rows.
+    ///   - verifies: Compare with the live rollups, then drop what was built.
+    ///   - progress: Called after each transaction with the offsets folded and those there are.
+    package func run(
+        from: Int64? = nil,
+        to: Int64? = nil,
+        verifies: Bool = false,
+        progress: (UInt64, UInt64) -> Void = { _, _ in }
+    ) throws(ReplayError) -> ReplayReport {
+        try prepare()
+        while try catchUp(progress) > 0 {}
+        try compact()
+        try finish(from: from, to: to, verifies: verifies, progress)
+        return report
+    }
+
+    /// Translates the errors of `body`.
+    func sql<T>(_ body: () throws(PostgresError) -> T) throws(ReplayError) -> T {
+        do throws(PostgresError) { return try body() } catch { throw .database(error) }
+    }
+
+    /// Finds the generation to continue, or makes one.
+    private func prepare() throws(ReplayError) {
+        let isFree = try sql { () throws(PostgresError) in
+            try control.query("SELECT pg_try_advisory_lock($1)", [.int(Self.lock)]).bool(0, 0)
+        }
+        guard isFree == true else {
+            throw .refused(
+                "another replay is running, or one that was killed has not been noticed yet; "
+                    + "try again in a moment"
+            )
+        }
+        let found = try sql { () throws(PostgresError) in
+            try dropRetired()
+            return try control.query(
+                """
+                SELECT max(id) FILTER (WHERE state = 'active'),
+                    max(id) FILTER (WHERE state = 'building'), max(id)
+                FROM sluice.generation
+                """
+            )
+        }
+        guard let live = found.int(0, 0), let last = found.int(0, 2) else {
+            throw .refused("no generation is active; run sluice migrate")
+        }
+        active = Int(live)
+        report.isResumed = found.int(0, 1) != nil
+        building = Int(found.int(0, 1) ?? last + 1)
+        report.generation = building
+        if !report.isResumed {
+            try sql { () throws(PostgresError) in try makeGeneration() }
+        }
+    }
+
+    // MARK: Folding
+
+    /// What is still to be folded, as of one snapshot.
+    struct Remainder {
+        /// Offsets that the active generation has and the new one has not, without dead letters.
+        var wanted: [LogID: OffsetRanges] = [:]
+        /// How many offsets the active generation has.
+        var total: UInt64 = 0
+        /// How many offsets the new generation has.
+        var done: UInt64 = 0
+    }
+
+    /// Reads what is to be folded. Parked records are left to their letters: whoever redrives one
+    /// counts it, in the generation that is active then.
+    func remainder() throws(ReplayError) -> Remainder {
+        let letters = try ranges(
+            """
+            SELECT d.log_id, d."offset", d."offset" + 1 FROM sluice.dead_letter d
+            WHERE d.consumer = 'aggregator' ORDER BY 1, 2
+            """,
+            and: """
+                SELECT s.log_id, lower(r), upper(r)
+                FROM sluice.source s CROSS JOIN unnest(s.folded) AS r
+                WHERE s.generation = $1 ORDER BY 1, 2
+                """
+        )
+        var result = Remainder()
+        for (log, folded) in letters.active {
+            let done = letters.building[log] ?? OffsetRanges()
+            result.total += folded.offsetCount
+            result.done += done.offsetCount
+            let wanted = folded.subtracting(done)
+                .subtracting(letters.parked[log] ?? OffsetRanges())
+            if !wanted.isEmpty { result.wanted[log] = wanted }
+        }
+        return result
+    }
+
+    private func ranges(
+        _ letters: String,
+        and sources: String
+    ) throws(ReplayError) -> (
+        parked: [LogID: OffsetRanges], active: [LogID: OffsetRanges],
+        building: [LogID: OffsetRanges]
+    ) {
+        try sql { () throws(PostgresError) in
+            try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
+                () throws(PostgresError) in
+                (
+                    Self.ranges(try connection.query(letters)),
+                    Self.ranges(try connection.query(sources, [.int(Int64(active))])),
+                    Self.ranges(try connection.query(sources, [.int(Int64(building))]))
+                )
+            }
+        }
+    }
+
+    private static func ranges(_ rows: PostgresResult) -> [LogID: OffsetRanges] {
+        var result: [LogID: OffsetRanges] = [:]
+        for row in 0..<rows.rowCount {
+            guard let uuid = rows.uuid(row, 0), let lower = rows.int(row, 1),
+                let upper = rows.int(row, 2), lower >= 0, upper > lower
+            else { continue }
+            result[LogID(high: uuid.high, low: uuid.low), default: OffsetRanges()]
+                .insert(UInt64(lower)..<UInt64(upper))
+        }
+        return result
+    }
+
+    /// Folds what the active generation has and this one has not; returns how many offsets.
+    func catchUp(_ progress: (UInt64, UInt64) -> Void) throws(ReplayError) -> UInt64 {
+        let remainder = try remainder()
+        var job = emptyJob()
+        var folded: UInt64 = 0
+        for (log, all) in remainder.wanted.sorted(by: { $0.key < $1.key }) {
+            let wanted = all.subtracting(passed[log] ?? OffsetRanges())
+            guard let first = wanted.ranges.first?.lowerBound,
+                let last = wanted.ranges.last?.upperBound
+            else { continue }
+            let summary: LogSummary?
+            do throws(EventLogError) { summary = try directory.log(log) } catch {
+                throw .log(error)
+            }
+            guard summary != nil else {
+                passed[log, default: OffsetRanges()].formUnion(wanted)
+                continue
+            }
+            var reader: LogReader
+            do throws(EventLogError) {
+                reader = try directory.reader(log, from: Offset(first))
+            } catch { throw .log(error) }
+            var position = first
+            while position < last {
+                let item: LogItem?
+                do throws(EventLogError) { item = try reader.next() } catch { throw .log(error) }
+                guard let item else { break }
+                switch item {
+                case .records(let batch):
+                    let range = batch.baseOffset.rawValue..<batch.nextOffset.rawValue
+                    position = max(position, range.upperBound)
+                    let here = OffsetRanges(range).intersection(wanted)
+                    guard !here.isEmpty else { continue }
+                    job.batch.append(.records(batch), of: log, wanted: here.ranges)
+                    job.output.fold(
+                        .records(batch),
+                        of: log,
+                        wanted: here,
+                        latest: configuration.latestCompletion(time)
+                    )
+                case .skip(let offsets, let reason):
+                    let range = offsets.numbers
+                    position = max(position, range.upperBound)
+                    let here = OffsetRanges(range).intersection(wanted)
+                    passed[log, default: OffsetRanges()].formUnion(here)
+                    if reason == .damaged { damaged[log, default: 0] += here.offsetCount }
+                case .end:
+                    position = last
+                }
+                if job.isFull(configuration) {
+                    folded += job.batch.offsetCount
+                    try write(&job)
+                    progress(remainder.done + folded, remainder.total)
+                }
+            }
+        }
+        folded += job.batch.offsetCount
+        if !job.isEmpty { try write(&job) }
+        progress(remainder.done + folded, remainder.total)
+        report.folded += folded
+        return folded
+    }
+
+    private func emptyJob() -> FoldJob {
+        FoldJob(
+            batch: RetainedBatch(),
+            output: FoldOutput(RollupDefinition.builtIn),
+            generation: building
+        )
+    }
+
+    private func write(_ job: inout FoldJob) throws(ReplayError) {
+        let ids = try sql { () throws(PostgresError) in
+            try dimensions.resolve(job.output.rollups, on: connection) {}
+        }
+        let transaction = FoldTransaction(
+            connection: connection,
+            generation: building,
+            observer: nil
+        )
+        do throws(FoldFailure) {
+            try transaction.rebuild(job, ids: ids)
+        } catch {
+            switch error {
+            case .database(let error), .inDoubt(let error): throw .database(error)
+            case .miss, .generationChanged:
+                throw .refused("generation \(building) was changed by somebody else")
+            }
+        }
+        job = FoldJob(batch: RetainedBatch(), output: job.emptied, generation: building)
+    }
+}
