@@ -31,7 +31,8 @@ struct RecordsTests {
                 """
                 SELECT (SELECT count(*) FROM pg_inherits
                         WHERE inhparent = 'sluice.records'::regclass),
-                    sluice.records_complete_since() = '-infinity'
+                    sluice.records_complete_since()
+                        < (SELECT min(completed_at) FROM sluice.records)
                 """
             )
             #expect((before.int(0, 0) ?? 0) >= 3)

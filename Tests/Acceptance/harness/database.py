@@ -54,6 +54,12 @@ class Database:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self.generation = 1
+
+    def follow_generation(self) -> int:
+        """Looks at the tables of the active generation from now on."""
+        self.generation = self.integer("SELECT id FROM sluice.generation WHERE state = 'active'")
+        return self.generation
 
     def rows(self, sql: str, seconds: float = 60) -> list[list[str]]:
         """The rows of a query as text; null is the empty string."""
@@ -95,7 +101,7 @@ class Database:
                 f"CASE WHEN r.{name} = 0 THEN '' ELSE coalesce(d_{name}.value, '?' || r.{name}) END")
         columns += [f"r.{name}" for name in COUNTS]
         columns += [f"encode(r.{name}, 'hex')" for name in blobs]
-        sql = f"SELECT {', '.join(columns)} FROM sluice_g1.{rollup}_{table} r{joins}"
+        sql = f"SELECT {', '.join(columns)} FROM sluice_g{self.generation}.{rollup}_{table} r{joins}"
         rows = []
         width = 1 + len(dimensions)
         for fields in self.rows(sql, 120):
@@ -119,13 +125,13 @@ class Database:
     def pending_deltas(self) -> int:
         """Delta rows that the compactor has not merged yet."""
         return self.integer(
-            "SELECT " + " + ".join(f"(SELECT count(*) FROM sluice_g1.{name}_delta)" for name in ROLLUPS))
+            "SELECT " + " + ".join(f"(SELECT count(*) FROM sluice_g{self.generation}.{name}_delta)" for name in ROLLUPS))
 
     def requests(self) -> int:
         """Requests counted in the rollup `api`, merged or not, in one snapshot."""
         return self.integer(
-            "SELECT (SELECT coalesce(sum(requests), 0) FROM sluice_g1.api_1m)"
-            " + (SELECT coalesce(sum(requests), 0) FROM sluice_g1.api_delta)")
+            f"SELECT (SELECT coalesce(sum(requests), 0) FROM sluice_g{self.generation}.api_1m)"
+            f" + (SELECT coalesce(sum(requests), 0) FROM sluice_g{self.generation}.api_delta)")
 
     def wait_compacted(self, seconds: float = 60) -> None:
         """Waits until all deltas are merged into the tiers."""

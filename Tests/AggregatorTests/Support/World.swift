@@ -269,7 +269,10 @@ struct Scenario {
     }
 
     /// Compares raw records with what was counted of them.
-    private func checkRecords(_ connection: PostgresConnection) throws {
+    private func checkRecords(
+        _ connection: PostgresConnection,
+        _ generation: Int64
+    ) throws {
         let count = try connection.query(
             "SELECT count(*), count(DISTINCT (log_id, \"offset\")) FROM sluice.records"
         )
@@ -281,7 +284,8 @@ struct Scenario {
               SELECT s.bucket, o.value AS org, a.value AS api, s.requests, s.client_errors,
                 s.server_errors, s.aborted, s.bytes_in, s.bytes_out, s.latency_count,
                 s.latency_sum, s.upstream_count, s.upstream_sum
-              FROM sluice_g1.summary_1d s LEFT JOIN sluice.dimension o ON o.id = s.org
+              FROM sluice_g\(generation).summary_1d s
+              LEFT JOIN sluice.dimension o ON o.id = s.org
               LEFT JOIN sluice.dimension a ON a.id = s.api
             ), records AS (
               SELECT date_trunc('day', completed_at, 'UTC'), org, api, count(*),
@@ -321,7 +325,7 @@ struct Scenario {
             #expect(left.int(0, 0) == 0)
         }
         // Keys in `__other__` are named in raw records only.
-        if records, keysMax == .max { try checkRecords(connection) }
+        if records, keysMax == .max { try checkRecords(connection, generation) }
         let ledger = try connection.query(
             """
             SELECT sum(folded), sum(dead_lettered),

@@ -1,0 +1,91 @@
+"""Rollups rebuilt from the logs beside the live ones, killed on the way, compared, and put right."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from harness.checks import check, equal, settles
+from harness.context import Context
+from harness.database import ROLLUPS
+from harness.deployment import Roles, make_roles
+from harness.registry import test
+from test_rollups import fold, load
+
+
+def replay(context: Context, roles: Roles, *options: str, code: int = 0) -> dict[str, Any]:
+    """Runs `sluice replay --rollups` to its end; its summary."""
+    result = context.run(
+        "replay", "--rollups", *options, "--config", roles.config, "--format", "json", code=code,
+        environment=roles.environment, seconds=90)
+    rows = json.loads(result.stdout)
+    return rows[0] if isinstance(rows, list) else rows
+
+
+@test(seconds=180)
+def rebuild(context: Context) -> None:
+    """rollups rebuilt while counting goes on, killed at random, are the rows that the logs make; a wrong row is found and put right"""
+    context.note_seed()
+    size = context.pick(quick=2_000, full=4_000)
+    kills = context.pick(quick=3, full=10)
+    cluster, roles = make_roles(context, aggregator={"compact_interval": "300ms"})
+    database = roles.database
+    total = 0
+
+    def add(start: str) -> None:
+        nonlocal total
+        load(context, roles.data, size, context.seed % 100_000 + total, start, step=100_000, profile="demo")
+        total += size
+
+    for hour in (10, 16, 22):
+        add(f"2025-05-01T{hour}:50:00Z")
+    roles.start_aggregator()
+    roles.start_serve()
+    settles(database.requests, total, "requests folded", 60)
+    database.wait_compacted()
+    before = database.check_tiers()
+
+    # At rest: the same rows, in tables of a new generation.
+    summary = replay(context, roles)
+    equal(database.follow_generation(), 2, "generation after a rebuild")
+    equal(int(summary["folded"]) >= total, True, f"folded, in {summary}")
+    database.wait_compacted()
+    equal(database.check_tiers(), before, "rows after a rebuild")
+
+    # Counting goes on, and replays are killed.
+    for number in range(kills):
+        add(f"2025-05-{2 + number:02}T23:55:00Z")
+        process = context.start("replay", "--rollups", "--config", str(roles.config), environment=roles.environment)
+        time.sleep(context.rng.random())  # a random moment, not an event to wait for
+        process.kill()
+    replay(context, roles)
+    generation = database.follow_generation()
+    check(generation > 2, "the replays that were killed led to no new generation")
+    settles(database.requests, total, "requests folded in the end", 60)
+    database.wait_compacted()
+    tables = database.check_tiers()
+    database.check_rows()
+    records = context.requests_logged(roles.data)
+    equal(len(records), total, "records in the logs")
+    for rollup, (dimensions, tiers) in ROLLUPS.items():
+        equal(tables[f"{rollup}_{tiers[0]}"], fold(records, dimensions, tiers[0]), f"rows of {rollup}_{tiers[0]}")
+    period = {"from_": "2025-05-01T00:00:00Z", "to": "2025-06-01T00:00:00Z"}
+    equal(roles.api.total(**period), total, "requests in the query API")
+    equal(
+        database.rows("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'sluice_g%'"), [[f"sluice_g{generation}"]],
+        "schemas of generations")
+
+    # A comparison finds nothing, then a planted row, which a rebuild puts right.
+    summary = replay(context, roles, "--verify")
+    equal(int(summary["rows_different"]), 0, f"differences, in {summary}")
+    check(int(summary["rows_compared"]) > 100, f"too little was compared: {summary}")
+    database.rows(f"UPDATE sluice_g{generation}.summary_1h SET requests = requests + 1 WHERE bucket = '2025-05-01 16:00Z'")
+    replay(context, roles, "--verify", code=1)
+    equal(database.follow_generation(), generation, "generation after a comparison")
+    replay(context, roles)
+    database.follow_generation()
+    database.wait_compacted()
+    equal(database.check_tiers(), tables, "rows after the repair")
+    context.note(f"{total} records, {kills} replays killed, generation {database.generation}")
+    cluster.stop()
