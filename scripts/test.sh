@@ -23,16 +23,17 @@ run_suite() { # NAME COMMAND...
     "$@" 2>&1 | tee "$results/$name" || failed=1
 }
 # A test that hangs must not take everything with it. The tests of module Kafka wait for librdkafka on the threads that
-# all tests share, so they run by themselves.
+# all tests share, and those of the aggregator keep PostgreSQL busy: each run by themselves, so that nobody starves.
 unit=(timeout --kill-after=10s 15m swift test --configuration release --skip-build)
-run_suite unit "${unit[@]}" --skip KafkaTests
+run_suite unit "${unit[@]}" --skip 'KafkaTests|AggregatorTests|SimulationTests'
+run_suite aggregator "${unit[@]}" --filter 'AggregatorTests|SimulationTests'
 run_suite kafka "${unit[@]}" --filter KafkaTests
 run_suite acceptance .venv/bin/python Tests/Acceptance/run.py "${quick[@]}" --binary .build/release/sluice
 
 # Swift Testing: "Test run with N tests in M suites passed|failed after …"; failures are listed one a line.
 unit_total=0
 unit_failed=0
-for name in unit kafka; do
+for name in unit aggregator kafka; do
     count=$(sed --quiet --regexp-extended 's/.*Test run with ([0-9]+) tests?.*/\1/p' "$results/$name" | tail --lines=1)
     [ -n "$count" ] || { log "the $name tests did not finish"; failed=1; }
     bad=$(grep --count --extended-regexp '^.{0,4}Test ".*" (with [0-9]+ test cases? )?failed after' "$results/$name" || true)

@@ -77,6 +77,8 @@ func withGateway(
     configuration.region = "here"
     configuration.credentialKey = [UInt8](repeating: 7, count: 32)
     configuration.timeouts.granularity = .milliseconds(10)
+    // Nobody waits in a queue by the clock of a busy machine.
+    configuration.timeouts.connect = .seconds(120)
     var api = GatewayAPI(
         id: "orders",
         org: "acme",
