@@ -429,7 +429,7 @@ def dashboard_by_keyboard(context: Context) -> None:
         pages.go(address("overview", **WEEK, tz="UTC"))
 
         # Views, range, filter and help by single keys.
-        for key, title in (("2", "Breakdown"), ("3", "Errors"), ("4", "Latency"), ("5", "Pipeline"), ("1", "Overview")):
+        for key, title in (("2", "Breakdown"), ("3", "Errors"), ("4", "Latency"), ("5", "Records"), ("6", "Pipeline"), ("1", "Overview")):
             browser.press(key)
             until(lambda: browser.title.startswith(title), f"key {key} shows {title}", 10)
             browser.settle()
