@@ -95,6 +95,18 @@ package final class SteppedFold {
         )
     }
 
+    /// What it has collected and what it waits for, for the report of a failure.
+    package var summary: String {
+        var parts = ["\(jobs.count) batches"]
+        if let kafka = transport as? KafkaTransport {
+            parts += kafka.partitions.values.sorted { $0.number < $1.number }.map {
+                "\($0.number): \($0.state) next \($0.next.map(String.init) ?? "none")"
+            }
+            parts.append("unasked \(kafka.unasked.count), unbound \(kafka.unbound.count)")
+        }
+        return parts.joined(separator: "; ")
+    }
+
     /// How many batches are collected and not written.
     package var jobCount: Int { jobs.count }
 
@@ -110,9 +122,9 @@ package final class SteppedFold {
         if !job.isEmpty { jobs.append(job) }
     }
 
-    /// Writes the oldest batch; returns false when the aggregator was stopped meanwhile.
+    /// Writes the oldest batch; returns false when the aggregator has been stopped.
     package func write() -> Bool {
-        guard !jobs.isEmpty else { return true }
+        guard !jobs.isEmpty, !stop.isStopping else { return !stop.isStopping }
         let result = writer.write(jobs.removeFirst())
         if stop.isStopping { return false }
         if result.mustResync {

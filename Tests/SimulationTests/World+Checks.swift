@@ -152,7 +152,9 @@ extension World {
         var missing: String? = "nothing was tried"
         var idle = 0
         var before: UInt64 = 0
-        while missing != nil, idle < 8 {
+        // Two seconds each. A topic that was made anew behind a consumer's back is noticed when its
+        // partitions are looked at, every half minute.
+        while missing != nil, idle < 40 {
             for _ in 0..<10 { try calmRound() }
             let folded = try checkDatabase()
             missing = try firstUnfolded(folded)
@@ -164,7 +166,8 @@ extension World {
             throw Violation(
                 invariant: 4,
                 text: "\(missing) was never folded; positions \(try database.positions()) of "
-                    + "\(broker.partitions.map(\.count)), members \(broker.members)"
+                    + "\(broker.partitions.map(\.count)), members \(broker.members), "
+                    + folders.map(\.fold.summary).joined(separator: " | ")
             )
         }
         for node in nodes { try checkPump(of: node, sabotages: false) }
