@@ -265,7 +265,8 @@ def perform(
     """Sends requests in one go and checks their responses in order; False when the connection ended.
 
     With `may_break` the server may vanish at any time; what was not completed then is left incomplete, and so is what
-    was refused with 503, as a gateway without room for its log does, if it `may_refuse`.
+    was refused with 503, as a gateway without room for its log does, if it `may_refuse`. An upstream's own 503 is told
+    from that by its body.
     """
     client.send(b"".join(exchange.data for exchange in exchanges))
     for place, exchange in enumerate(exchanges):
@@ -282,7 +283,7 @@ def perform(
                 f"{exchange.identity}: {broken.reason} after {broken.response.received} bytes; request "
                 f"{exchange.data[:200]!r}, number {place + 1} of {len(exchanges)}") from None
         exchange.received = response.received
-        if may_refuse and response.status == 503 and exchange.status != 503:
+        if may_refuse and response.status == 503 and (exchange.status != 503 or response.body != exchange.body):
             if response.closes:
                 return False
             continue
