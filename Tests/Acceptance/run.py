@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs the acceptance tests against real `sluice` processes.
 
-Usage: run.py [--quick] [--only PATTERN] [--binary .build/release/sluice] [--seed N] [--list]
+Usage: run.py [--quick] [--only PATTERN] [--binary .build/release/sluice] [--seed N] [--jobs N] [--list]
 
-Each test runs in a process of its own, with a directory, ports and time limit of its own. The
-last line is `N passed, N failed`; the exit code is 0 only if none failed.
+Each test runs in a process of its own, with a directory, ports and time limit of its own, up to `--jobs` at the
+same time; those that must run alone come last. The last line is `N passed, N failed`; the exit code is 0 only if none
+failed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib
+import itertools
 import os
 import random
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +28,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
 from harness import checks  # noqa: E402
-from harness.isolation import run_isolated  # noqa: E402
+from harness.isolation import Isolated, Result  # noqa: E402
 from harness.registry import TESTS, Test  # noqa: E402
 
 
@@ -34,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="PATTERN", help="tests whose name contains it or matches it")
     parser.add_argument("--binary", default=".build/release/sluice", help="the program under test")
     parser.add_argument("--seed", type=int, help="start of every random choice")
+    parser.add_argument("--jobs", type=int, default=1, help="tests at the same time")
     parser.add_argument("--patience", type=float, default=1.0, help="multiplies time limits on a busy machine")
     parser.add_argument("--list", action="store_true", help="name the tests and stop")
     parser.add_argument("--keep", action="store_true", help="keep the directories of failed tests")
@@ -45,6 +51,38 @@ def is_selected(test: Test, pattern: str | None) -> bool:
     if not pattern:
         return True
     return any(part in test.name or fnmatch.fnmatch(test.name, part) for part in pattern.split(","))
+
+
+def in_turn(tests: list[Test], jobs: int) -> list[Test]:
+    """The order of several at a time: those that wait for brokers beside those that keep the machine busy."""
+    if jobs < 2:
+        return tests
+    waiting = [test for test in tests if test.name.startswith("kafka")]
+    busy = [test for test in tests if test not in waiting]
+    pairs = itertools.zip_longest(busy, waiting)
+    return [test for pair in pairs for test in pair if test]
+
+
+def outcomes(
+    tests: list[Test], options: argparse.Namespace, binary: Path, seed: int
+) -> Iterator[tuple[Test, Result]]:
+    """Runs the tests, some at the same time; yields each when it has ended."""
+    jobs = max(1, options.jobs)
+    queue = deque(in_turn([test for test in tests if not test.alone], jobs))
+    alone = deque(test for test in tests if test.alone)
+    running: dict[int, Isolated] = {}  # by lane
+    while queue or alone or running:
+        while queue and len(running) < jobs or alone and not queue and not running:
+            lane = next(number for number in range(jobs) if number not in running)
+            running[lane] = Isolated(
+                (queue or alone).popleft(), binary=binary, root=ROOT, quick=options.quick, seed=seed, keep=options.keep,
+                lane=lane)
+        ready = wait(
+            [each.verdict_pipe for each in running.values()], min(each.seconds_left for each in running.values()))
+        for lane, each in list(running.items()):
+            if each.verdict_pipe in ready or each.seconds_left == 0:
+                del running[lane]
+                yield each.test, each.finish()
 
 
 def main() -> int:
@@ -67,18 +105,16 @@ def main() -> int:
 
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed} (repeat with --seed {seed}{' --quick' if options.quick else ''})", flush=True)
-    passed, failed, skipped = [], [], []
+    names: dict[str, list[str]] = {"passed": [], "failed": [], "skipped": []}
     started = time.monotonic()
-    for test in tests:
-        if test.full_only and options.quick:
-            continue
-        result = run_isolated(
-            test, binary=binary, root=ROOT, quick=options.quick, seed=seed, keep=options.keep)
+    wanted = [test for test in tests if not (test.full_only and options.quick)]
+    for test, result in outcomes(wanted, options, binary, seed):
         word = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[result.verdict]
         print(f"{word} {test.name} ({result.seconds:.1f} s): {test.title}", flush=True)
         if result.detail:
             print("\n".join("     " + line for line in result.detail.splitlines()), flush=True)
-        {"passed": passed, "failed": failed, "skipped": skipped}[result.verdict].append(test.name)
+        names[result.verdict].append(test.name)
+    passed, failed, skipped = names.values()
     print(f"finished in {time.monotonic() - started:.0f} s, {len(skipped)} skipped")
     for name in failed:
         print(f"failed: {name}")

@@ -199,7 +199,7 @@ def directory_bytes(*directories: Path) -> int:
     return total
 
 
-@test(seconds=200, full_only=True)
+@test(seconds=200, full_only=True, alone=True)
 def outage(context: Context) -> None:
     """the broker down while the gateway goes on: memory flat, clients notice nothing, the backlog drains fast"""
     context.note_seed()

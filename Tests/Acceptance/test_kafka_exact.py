@@ -58,7 +58,7 @@ def real_log(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=150)
+@test(seconds=150, alone=True)
 def tally(context: Context) -> None:
     """all kinds of requests over `sluice up` with a broker in the middle: records and rollups equal the client's tally"""
     context.note_seed()

@@ -16,13 +16,15 @@ from harness.checks import Failure, check
 from harness.combined_log import synthetic
 from harness.process import Process
 
+PORTS_A_LANE, PORT_LANES = 3000, 4
+
 
 class Context:
     """One test's surroundings."""
 
     def __init__(
         self, directory: Path, binary: Path, root: Path, quick: bool, seed: int,
-        rng: random.Random,
+        rng: random.Random, lane: int = 0,
     ) -> None:
         self.directory = directory
         self.binary = binary
@@ -33,6 +35,9 @@ class Context:
         self.notes: list[str] = []
         self.processes: list[Process] = []
         self._ports: set[int] = set()
+        # Tests that run at the same time choose from ranges of their own.
+        first = 20_000 + lane % PORT_LANES * PORTS_A_LANE
+        self._port_range = range(first, first + PORTS_A_LANE)
         self._logs = 0
 
     # Surroundings -------------------------------------------------------------------------------
@@ -63,7 +68,7 @@ class Context:
     def free_port(self) -> int:
         """A port that nothing listens on, below the range of outgoing connections."""
         for _ in range(200):
-            port = random.SystemRandom().randrange(20_000, 32_000)
+            port = random.SystemRandom().choice(self._port_range)
             if port in self._ports:
                 continue
             with socket.socket() as probe:

@@ -17,7 +17,7 @@ import time
 import traceback
 import zlib
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from harness import checks
@@ -38,55 +38,84 @@ class Result:
     seconds: float
 
 
-def run_isolated(
-    test: Test, *, binary: Path, root: Path, quick: bool, seed: int, keep: bool
-) -> Result:
-    """Runs a test under its time limit and cleans up after it."""
-    # Short, because a socket path holds 107 bytes. Mode 0700, as mkdtemp makes it.
-    directory = Path(tempfile.mkdtemp(prefix="sluice-", dir=os.environ.get("TMPDIR", "/tmp")))
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(
-        target=_child, args=(test, directory, binary, root, quick, seed, sender), daemon=False)
-    started = time.monotonic()
-    child.start()
-    sender.close()
-    verdict, detail = "failed", ""
-    limit = test.seconds * checks.patience
-    if receiver.poll(limit):
-        try:
-            verdict, detail = receiver.recv()
-        except EOFError:
-            detail = "the test's process ended without a verdict"
-    else:
-        detail = f"not finished within {limit:g} s"
-    child.join(20)
-    if child.is_alive():
+class Isolated:
+    """A test that runs in a process of its own, under its time limit; several may run at the same time."""
+
+    def __init__(
+        self, test: Test, *, binary: Path, root: Path, quick: bool, seed: int, keep: bool, lane: int = 0,
+    ) -> None:
+        self.test, self._keep = test, keep
+        # Short, because a socket path holds 107 bytes. Mode 0700, as mkdtemp makes it.
+        self._directory = Path(tempfile.mkdtemp(prefix="sluice-", dir=os.environ.get("TMPDIR", "/tmp")))
+        context = multiprocessing.get_context("fork")
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._child = context.Process(
+            target=_child, args=(test, self._directory, binary, root, quick, seed, lane, sender), daemon=False)
+        self._started = time.monotonic()
+        self._limit = test.seconds * checks.patience
+        self._child.start()
+        sender.close()
+
+    @property
+    def verdict_pipe(self) -> Connection:
+        """Readable when the test has a verdict, or died without one."""
+        return self._receiver
+
+    @property
+    def seconds_left(self) -> float:
+        """Until its time limit."""
+        return max(0.0, self._started + self._limit - time.monotonic())
+
+    def finish(self) -> Result:
+        """Takes the verdict, or ends the test if there is none, and cleans up after it."""
+        verdict, detail = "failed", ""
+        if self._receiver.poll(0):
+            try:
+                verdict, detail = self._receiver.recv()
+            except EOFError:
+                detail = "the test's process ended without a verdict"
+        else:
+            detail = f"not finished within {self._limit:g} s"
+        self._receiver.close()
+        self._end()
+        seconds = time.monotonic() - self._started
+        if verdict == "failed":
+            detail += _log_tails(self._directory)
+        if self._keep and verdict == "failed":
+            detail += f"\nkept: {self._directory}"
+        else:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        return Result(verdict, detail, seconds)
+
+    def _end(self) -> None:
+        child = self._child
+        child.join(20)
+        if not child.is_alive():
+            return
         _end_descendants(child.pid)
         os.kill(child.pid, signal.SIGTERM)
         child.join(10)
         if child.is_alive():
             child.kill()
             child.join()
-    seconds = time.monotonic() - started
-    if verdict == "failed":
-        detail += _log_tails(directory)
-    if keep and verdict == "failed":
-        detail += f"\nkept: {directory}"
-    else:
-        shutil.rmtree(directory, ignore_errors=True)
-    return Result(verdict, detail, seconds)
+
+
+def run_isolated(test: Test, *, binary: Path, root: Path, quick: bool, seed: int, keep: bool) -> Result:
+    """Runs one test to its end."""
+    running = Isolated(test, binary=binary, root=root, quick=quick, seed=seed, keep=keep)
+    wait([running.verdict_pipe], running.seconds_left)
+    return running.finish()
 
 
 def _child(
-    test: Test, directory: Path, binary: Path, root: Path, quick: bool, seed: int, sender: Connection
+    test: Test, directory: Path, binary: Path, root: Path, quick: bool, seed: int, lane: int, sender: Connection
 ) -> None:
     """Runs the body, reports, and ends every descendant."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: _stop())
     own_seed = seed ^ zlib.crc32(test.name.encode())
-    context = Context(directory, binary, root, quick, own_seed, random.Random(own_seed))
+    context = Context(directory, binary, root, quick, own_seed, random.Random(own_seed), lane)
     try:
         test.body(context)
         verdict = ("passed", "\n".join(context.notes))
