@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.broker import Broker, Tansu
-from harness.checks import Skip, check, equal, until
+from harness.checks import Skip, check, equal, stretch, until
 from harness.context import Context
 from harness.database import Cluster
 from harness.deployment import Roles
@@ -61,11 +61,17 @@ class Member:
     start: Callable[[dict[str, str]], Process]
     process: Process
     may_end: bool = False  # because a fault reached it
+    met_full_disk: bool = False
     started: float = field(default_factory=time.monotonic)
 
     def restart(self, **faults: str) -> None:
         """Starts it anew, on a failing disk if so wanted."""
-        self.process, self.started, self.may_end = self.start(faults), time.monotonic(), bool(faults)
+        self.started, self.may_end, self.met_full_disk = time.monotonic(), bool(faults), False
+        self.process = self.start(faults)
+
+    def reach_full_disk(self) -> None:
+        """The disk is full while it runs: it may give up, at once or when it next notices."""
+        self.may_end = self.met_full_disk = True
 
 
 @dataclass
@@ -106,7 +112,7 @@ class Campaign:
         self.done: Counter[str] = Counter()
         self.members: list[Member] = []
         self.frozen: dict[int, float] = {}
-        self.crashed = 0.0  # when PostgreSQL went away last
+        self.outages: list[tuple[float, float]] = []  # from when to when PostgreSQL was away, or frozen
         self.sites: list[Site] = []
         self.backup: Path | None = None
         self.upstream = Upstream()
@@ -139,8 +145,9 @@ class Campaign:
     # Deployment ---------------------------------------------------------------------------------
 
     def _roles(self, data: Path) -> Roles:
-        gateway = gateway_settings(self.upstream.url, self.context.free_port())
-        gateway["timeouts"] = {"connect": "10s", "upstream": "20s", "request": "20s"}
+        gateway = gateway_settings(self.upstream.url, self.context.refusing_port())
+        # Who is frozen, or waits for a busy machine, must not answer 504.
+        gateway["timeouts"] = {"connect": "120s", "upstream": "120s", "request": "120s"}
         gateway["threads"] = 1
         sync = self.rng.choice(["strict", "interval", "os"])
         more: dict[str, Any] = {"log": LOG | {"sync": sync}, "aggregator": FOLDING}
@@ -169,7 +176,7 @@ class Campaign:
 
     def _open(self, roles: Roles, name: str) -> None:
         gateway = self._add(roles, "gateway")
-        until(lambda: is_ready(roles.gateway_port), "the gateway serves", 30, 0.02)
+        until(lambda: is_ready(roles.gateway_port), "the gateway serves", 90, 0.02)
         if self.broker:
             self._add(roles, "pump")
         fleet = Fleet(
@@ -225,13 +232,25 @@ class Campaign:
                 continue
             self.frozen.pop(member.process.pid, None)
             # A trap or a bus error is wrong, whatever the disk does.
-            # A role that is just being started when PostgreSQL goes away says so and ends.
-            code, met_crash = member.process.code, member.started < self.crashed < member.started + 15
-            is_excused = member.may_end or (code > 0 and met_crash)
+            code = member.process.code
+            is_excused = member.may_end or (code > 0 and self._has_reason_to_end(member))
             if not is_excused or (code < 0 and code != -signal.SIGKILL):
                 member.process.require_running()
             self.done["ended by itself"] += code > 0
             member.restart()
+
+    def _has_reason_to_end(self, member: Member) -> bool:
+        """Whether a fault explains the end of a role, however long after it the end came."""
+        text = member.process.output()
+        if member.met_full_disk and "No space left on device" in text:
+            return True
+        # A role that is being started while PostgreSQL is away says so and ends.
+        met_outage = any(end >= member.started for _, end in self.outages)
+        return met_outage and "could not migrate the database" in text
+
+    def _note_outage(self, began: float, ended: float | None = None) -> None:
+        """Remembers that PostgreSQL did not answer; it may not quite do so for a while after."""
+        self.outages.append((began, (ended or time.monotonic()) + 30 * stretch()))
 
     # Faults -------------------------------------------------------------------------------------
 
@@ -246,7 +265,7 @@ class Campaign:
     def crash_postgres(self) -> None:
         """SIGKILL of the postmaster or of one backend, which makes the postmaster restart all of them."""
         self._wake(all_=True)
-        self.crashed = time.monotonic()
+        began = time.monotonic()
         backends = children_of(self.cluster.pid)
         if backends and self.rng.random() < 0.3:
             kill_pid(self.rng.choice(backends))
@@ -256,6 +275,7 @@ class Campaign:
             self.cluster.kill()
             self.cluster.start()
             self.done["PostgreSQL postmaster"] += 1
+        self._note_outage(began)
 
     def freeze(self) -> None:
         """SIGSTOP of anything; it goes on after a moment, sometimes after others have taken over."""
@@ -269,6 +289,8 @@ class Campaign:
             return
         is_long = self.rng.random() < 0.15
         self.frozen[pid] = time.monotonic() + (self.rng.uniform(7, 12) if is_long else self.rng.uniform(0.05, 2))
+        if pid not in [member.process.pid for member in self.members]:
+            self._note_outage(time.monotonic(), self.frozen[pid])
         self.done["SIGSTOP"] += 1
 
     def fail_disk(self) -> None:
@@ -297,17 +319,17 @@ class Campaign:
             return
         self.disk.fill()
         for member in self.members:
-            member.may_end = True
+            member.reach_full_disk()
         self.done["full disk"] += 1
         if self.rng.random() < 0.5:
             self.kill()
             for member in self.members:
                 if not member.process.is_running:
                     member.restart()
-                    member.may_end = True
+                    member.reach_full_disk()
         self._until_later(self.rng.uniform(0.1, 1.5))
         self.disk.free()
-        # Who gave up is started again; from now on nobody may.
+        # Who gave up is started again; from now on only who says that the disk was full may.
         self._until_later(0.2)
         self._mend()
         for member in self.members:
@@ -329,13 +351,14 @@ class Campaign:
     def restore(self) -> None:
         """PostgreSQL loses its files and gets an older base backup back, while the log goes on."""
         self._wake(all_=True)
-        self.crashed = time.monotonic()
+        began = time.monotonic()
         backends = children_of(self.cluster.pid)
         self.cluster.kill()
         for pid in backends:
             kill_pid(pid)
         self.cluster.restore(self.backup)
         self.cluster.start()
+        self._note_outage(began)
         self.done["PostgreSQL restored"] += 1
         self._pause()
         if self.rng.random() < 0.5:
@@ -364,7 +387,7 @@ class Campaign:
             sent += site.fleet.finish()
         for site in self.sites:
             self._mend()
-            until(lambda: is_ready(site.roles.gateway_port), "the gateway is ready in the end", 30)
+            until(lambda: is_ready(site.roles.gateway_port), "the gateway is ready in the end", 90)
             equal(site.gateway.process.terminate(), 0, "exit code of a gateway")
             self.members.remove(site.gateway)
         self._reckon(sent)
@@ -376,10 +399,10 @@ class Campaign:
                 identity = (record["log_id"], record["offset"])
                 check(records.setdefault(identity, record) == record, f"two different records are called {identity}")
         self.context.note(check_identities(list(records.values()), sent))
-        until(lambda: is_ready(self.sites[0].roles.query_port), "the query API is ready in the end", 30)
-        check_counted(self.api, list(records.values()), 120)
+        until(lambda: is_ready(self.sites[0].roles.query_port), "the query API is ready in the end", 90)
+        check_counted(self.api, list(records.values()), 240)
         self.database.check_rows()
-        self.database.wait_compacted()
+        self.database.wait_compacted(180)
         self.database.check_tiers()
         equal(self.database.requests(), len(records), "requests after compaction")
         logged: list[dict[str, Any]] = []
@@ -388,6 +411,7 @@ class Campaign:
             logged += self.context.log_records(site.roles.data)
         equal(self.database.integer("SELECT count(*) FROM sluice.dead_letter"), 0, "dead letters")
         if self.broker:
-            self.sites[0].roles.wait_shipped()
-            found = check_topic(self.broker.messages(), logged, "the topic")
+            for site in self.sites:
+                site.roles.wait_shipped(seconds=120)
+            found = check_topic(self.broker.messages(seconds=120), logged, "the topic")
             self.context.note(f"topic: {found}")

@@ -78,7 +78,8 @@ def outcomes(
                 (queue or alone).popleft(), binary=binary, root=ROOT, quick=options.quick, seed=seed, keep=options.keep,
                 lane=lane)
         ready = wait(
-            [each.verdict_pipe for each in running.values()], min(each.seconds_left for each in running.values()))
+            [each.verdict_pipe for each in running.values()],
+            min(1, *(each.seconds_left for each in running.values())))
         for lane, each in list(running.items()):
             if each.verdict_pipe in ready or each.seconds_left == 0:
                 del running[lane]

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from harness import checks
 from harness.checks import Failure, Skip, check, equal, settles, until
 from harness.context import Context
 from harness.database import Cluster, Database
@@ -27,7 +28,7 @@ ALL_TIME = {"from_": "2000-01-01T00:00:00Z"}
 
 def relaxed(upstream: Upstream, context: Context) -> dict[str, Any]:
     """Gateway settings for clients that must not see a timeout on a busy machine."""
-    gateway = gateway_settings(upstream.url, context.free_port())
+    gateway = gateway_settings(upstream.url, context.refusing_port())
     gateway["timeouts"] = {"connect": "10s", "upstream": "20s", "request": "20s"}
     return gateway
 
@@ -109,7 +110,7 @@ def check_ledger(database: Database, context: Context, data: Path) -> None:
             raise Failure(f"logs that are not folded as a whole: {list(wrong.items())[:4]}, ends {last}")
         return True
 
-    until(whole, "every log folded as one range from 0 to its end", 20)
+    until(whole, "every log folded as one range from 0 to its end", 60)
     check(ranges, "no log is in the ledger")
     rows = database.integer(
         "SELECT count(*) FROM sluice.source s JOIN (SELECT log_id, sum(folded + dead_lettered + expired + damaged"
@@ -254,7 +255,7 @@ def copy_data(source: Path, target: Path) -> None:
         if not entry.name.startswith("postgres"):
             # A file that is removed meanwhile is not copied; that is all a live copy can do.
             subprocess.run(
-                ["cp", "--archive", "--sparse=always", str(entry), str(target)], check=False, timeout=60,
+                ["cp", "--archive", "--sparse=always", str(entry), str(target)], check=False, timeout=300 * checks.stretch(),
                 stderr=subprocess.DEVNULL)
 
 

@@ -19,7 +19,7 @@ from harness.upstream import BODY, Upstream
 def start(context: Context, **more: Any) -> tuple[Upstream, Up]:
     """An upstream, and a deployment in front of it."""
     upstream = Upstream()
-    gateway = gateway_settings(upstream.url, context.free_port())
+    gateway = gateway_settings(upstream.url, context.refusing_port())
     for key in ("timeouts", "limits"):
         gateway[key] |= more.pop(key, {})
     return upstream, Up(context, gateway, **more).start()
@@ -366,7 +366,7 @@ def forwarding(context: Context) -> None:
 def trusted_proxies(context: Context) -> None:
     """X-Forwarded-For is believed from trusted proxies only, from the right"""
     upstream = Upstream()
-    gateway = gateway_settings(upstream.url, context.free_port())
+    gateway = gateway_settings(upstream.url, context.refusing_port())
     gateway["trusted_proxies"] = ["127.0.0.0/8", "10.0.0.0/8"]
     up = Up(context, gateway).start()
     cases = {

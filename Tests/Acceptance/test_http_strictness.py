@@ -91,7 +91,7 @@ CASES: dict[str, tuple[bytes, set[int]]] = {
 def start(context: Context) -> tuple[Upstream, Up]:
     """An upstream, and a deployment in front of it."""
     upstream = Upstream()
-    gateway = gateway_settings(upstream.url, context.free_port())
+    gateway = gateway_settings(upstream.url, context.refusing_port())
     gateway["timeouts"] |= {"request": "2s", "upstream": "5s"}
     return upstream, Up(context, gateway).start()
 

@@ -52,7 +52,7 @@ class Scenario:
 
     def _is_up(self, process: Process) -> bool:
         """Waits until it serves, or has given up because its log cannot be opened."""
-        until(lambda: not process.is_running or is_ready(self.port), "the gateway serves or gives up", 20)
+        until(lambda: not process.is_running or is_ready(self.port), "the gateway serves or gives up", 60)
         return process.is_running
 
     def _requests(self) -> None:
@@ -90,7 +90,7 @@ class Scenario:
         return f"{self.sent} sent, {len(self.completed)} completed, {len(records)} recorded"
 
 
-@test(seconds=300)
+@test(seconds=600)
 def every_call(context: Context) -> None:
     """EIO and ENOSPC at the n-th write, sync and reservation, for every n: what was seen complete is recorded"""
     scenario = Scenario(context)

@@ -64,7 +64,7 @@ def tally(context: Context) -> None:
     context.note_seed()
     broker = Tansu(context)
     upstream = Upstream()
-    gateway = gateway_settings(upstream.url, context.free_port())
+    gateway = gateway_settings(upstream.url, context.refusing_port())
     up = Up(
         context, gateway, environment=broker.environment, transport="kafka", kafka=broker.settings()).start()
     exchanges = run_workers(

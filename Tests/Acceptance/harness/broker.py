@@ -20,6 +20,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
+from harness import checks
 from harness.checks import Failure, check, until
 from harness.context import Context
 from harness.process import Process
@@ -197,10 +198,10 @@ class Broker:
             open_ = set(range(count))
             now = time.time() * 1000
             last_error = None
-            deadline = time.monotonic() + seconds
+            began = time.monotonic()
             while open_:
                 check(
-                    time.monotonic() < deadline,
+                    time.monotonic() < began + seconds * checks.stretch(),
                     f"partitions {sorted(open_)} not read to their ends in {seconds:g} s ({last_error})")
                 for message in consumer.consume(5000, 0.2):
                     error = message.error()

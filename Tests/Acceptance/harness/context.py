@@ -38,6 +38,7 @@ class Context:
         # Tests that run at the same time choose from ranges of their own.
         first = 20_000 + lane % PORT_LANES * PORTS_A_LANE
         self._port_range = range(first, first + PORTS_A_LANE)
+        self._refusing: list[socket.socket] = []
         self._logs = 0
 
     # Surroundings -------------------------------------------------------------------------------
@@ -80,6 +81,13 @@ class Context:
             self._ports.add(port)
             return port
         raise Failure("no free port found")
+
+    def refusing_port(self) -> int:
+        """A port that refuses connections as long as the test goes on: it is taken, but nobody listens."""
+        taken = socket.socket()
+        taken.bind(("127.0.0.1", self.free_port()))
+        self._refusing.append(taken)
+        return taken.getsockname()[1]
 
     def access_log(self) -> tuple[Path, bool]:
         """10,000 lines of an access log, and whether they are those of the real web site.
@@ -125,7 +133,7 @@ class Context:
         shown = " ".join(["sluice", *map(str, arguments)])
         try:
             result = subprocess.run(
-                command, input=stdin, capture_output=True, timeout=seconds * checks.patience,
+                command, input=stdin, capture_output=True, timeout=seconds * checks.stretch(),
                 cwd=cwd or self.directory, env=self.environment(environment), check=False)
         except subprocess.TimeoutExpired as error:
             raise Failure(

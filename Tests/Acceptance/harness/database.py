@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness import sketches
+from harness import checks, sketches
 from harness.checks import Failure, check, equal, settles, until
 from harness.process import kill_pid, process_is_alive
 
@@ -67,7 +67,7 @@ class Database:
             result = subprocess.run(
                 ["psql", "--no-psqlrc", "--quiet", "--csv", "--tuples-only", "--set=ON_ERROR_STOP=1",
                  f"--command={sql}", self.uri],
-                capture_output=True, timeout=seconds, check=False,
+                capture_output=True, timeout=seconds * checks.stretch(), check=False,
                 env=os.environ | {"PGCONNECT_TIMEOUT": "5", "PGTZ": "UTC"})
         except subprocess.TimeoutExpired:
             raise Failure(f"psql did not end within {seconds:g} s: {sql[:200]}") from None
@@ -231,7 +231,9 @@ class Cluster:
             "--locale=C", f"--pgdata={self.data}")
         settings = (
             f"listen_addresses = ''\nunix_socket_directories = '{self.root}'\nmax_connections = 100\n"
-            "shared_buffers = 64MB\nlog_min_messages = warning\n")
+            "shared_buffers = 64MB\nlog_min_messages = warning\n"
+            # Processes are killed here; the power is not cut.
+            "fsync = off\n")
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(settings)
         self.start()
@@ -239,7 +241,7 @@ class Cluster:
     def _command(self, program: str, *arguments: str) -> None:
         result = subprocess.run(
             [*_as_server(), str(self._binaries / program), *arguments],
-            capture_output=True, timeout=120, check=False, cwd="/")
+            capture_output=True, timeout=300 * checks.stretch(), check=False, cwd="/")
         if result.returncode != 0:
             raise Failure(f"{program}: {result.stderr.decode(errors='replace')[-800:]}")
 
@@ -277,7 +279,7 @@ class Cluster:
     def restore(self, backup: Path) -> None:
         """Puts a base backup in the place of the killed server's files."""
         shutil.rmtree(self.data)
-        subprocess.run(["cp", "--archive", str(backup), str(self.data)], check=True, timeout=60)
+        subprocess.run(["cp", "--archive", str(backup), str(self.data)], check=True, timeout=300 * checks.stretch())
 
     def is_answering(self) -> bool:
         """Whether connections are accepted."""

@@ -60,7 +60,7 @@ class Process:
     def wait(self, seconds: float) -> int:
         """Waits for its end and returns the exit code."""
         try:
-            return self._child.wait(seconds * checks.patience)
+            return self._child.wait(seconds * checks.stretch())
         except subprocess.TimeoutExpired:
             raise Failure(
                 f"`{' '.join(['sluice', *self.command[1:]])}` still runs after {seconds:g} s") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from harness import checks
 from harness.checks import Failure, check, equal, settles
 
 
@@ -61,7 +62,7 @@ class QueryAPI:
             sent.setdefault("Content-Type", "application/json")
         if parameters:
             path += "?" + urlencode(parameters)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds * checks.stretch())
         try:
             connection.request(method, path, data, sent)
             response = connection.getresponse()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.checks import Failure, check, equal, until
+from harness.checks import Failure, check, equal, stretch, until
 from harness.http import Broken, Client, connect_retrying, request
 from harness.upstream import BODY
 
@@ -357,7 +357,7 @@ class Fleet:
         exchanges: list[Exchange] = []
         errors = []
         for child, path in self._children:
-            child.join(self._seconds + 60)
+            child.join((self._seconds + 60) * stretch())
             if child.is_alive():
                 child.kill()
                 raise Failure("a client process did not end")
