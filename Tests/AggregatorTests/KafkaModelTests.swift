@@ -9,17 +9,29 @@ import Threads
 
 @Suite("Kafka transport against the model", .timeLimit(.minutes(60)), .serialized)
 struct KafkaModelTests {
-    /// 300 with `SLUICE_SOAK=1`.
-    static let seeds = Array(
-        1...(ProcessInfo.processInfo.environment["SLUICE_SOAK"] == "1" ? 300 : 4)
-            as ClosedRange<UInt64>
-    )
+    /// 300 with `SLUICE_SOAK=1`; one over and over with `SLUICE_SOAK_SEED`: threads run as they
+    /// like, so a seed does not repeat a failure for sure.
+    static let runs: [Run] = {
+        let environment = ProcessInfo.processInfo.environment
+        let count = environment["SLUICE_SOAK"] == "1" ? 300 : 4
+        let seed = environment["SLUICE_SOAK_SEED"].flatMap { UInt64($0) }
+        return (1...count).map { Run(seed: seed ?? UInt64($0), number: $0) }
+    }()
+
+    /// A seed, and which of the test's runs it is.
+    struct Run: Sendable, CustomTestStringConvertible {
+        let seed: UInt64
+        let number: Int
+
+        var testDescription: String { "\(seed), run \(number)" }
+    }
 
     @Test(
         "whatever the group, the broker, the database and an intruder do, everything counts once",
-        arguments: KafkaModelTests.seeds
+        arguments: KafkaModelTests.runs
     )
-    func chaos(seed: UInt64) async throws {
+    func chaos(run: Run) async throws {
+        let seed = run.seed
         try await World.with { world in
             let broker = ScriptedBroker(partitions: 3, isEager: seed % 2 == 0)
             var scenario = Scenario(seed: 7_700 + seed)
@@ -51,10 +63,45 @@ struct KafkaModelTests {
                 try pump.ship(&scenario.random)
                 let isDone = await world.isFolded(within: .seconds(90))
                 #expect(isDone, "folded in time, seed \(seed)")
+                if !isDone { try Self.explain(world, broker) }
             }
             try await world.compact()
             try scenario.check(world, "seed \(seed)")
         }
+    }
+
+    /// Says what is missing, and where everybody stands.
+    private static func explain(_ world: World, _ broker: ScriptedBroker) throws {
+        let connection = try world.connect()
+        var lines: [String] = []
+        for log in try world.directory.logs() {
+            let found = try connection.query(
+                """
+                SELECT s.folded::text, l.end_offset
+                FROM sluice.source s LEFT JOIN sluice.log l USING (log_id)
+                WHERE s.log_id = $1::text::uuid
+                """,
+                [.text(log.id.description)]
+            )
+            let folded = found.rowCount > 0 ? found.text(0, 0) : nil
+            let end = found.rowCount > 0 ? found.int(0, 1) : nil
+            lines.append(
+                "\(log.id): durable \(log.durableOffset), ends \(String(describing: log.endOffset));"
+                    + " folded \(folded ?? "-"), end \(end ?? -1)"
+            )
+        }
+        lines.append("positions \(try world.storedPositions())")
+        broker.state.withLock { state in
+            lines.append("ends \(state.logs.map(\.high)), targets \(state.target)")
+            lines.append("members \(state.members)")
+        }
+        let blocked = try connection.query(
+            "SELECT pid, state, wait_event, left(query, 80) FROM pg_stat_activity WHERE state <> ''"
+        )
+        for row in 0..<blocked.rowCount {
+            lines.append((0..<4).map { blocked.text(row, $0) ?? "-" }.joined(separator: " | "))
+        }
+        Issue.record(Comment(rawValue: lines.joined(separator: "\n")))
     }
 
     /// Sessions killed, refused and slow at random steps.
