@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.broker import Broker, Tansu
-from harness.checks import Skip, check, equal, stretch, until
+from harness.checks import Failure, Final, Skip, check, equal, stretch, until
 from harness.context import Context
 from harness.database import Cluster
 from harness.deployment import Roles
@@ -235,7 +235,10 @@ class Campaign:
             code = member.process.code
             is_excused = member.may_end or (code > 0 and self._has_reason_to_end(member))
             if not is_excused or (code < 0 and code != -signal.SIGKILL):
-                member.process.require_running()
+                try:
+                    member.process.require_running()
+                except Failure as failure:
+                    raise Final(str(failure)) from None
             self.done["ended by itself"] += code > 0
             member.restart()
 
@@ -246,7 +249,8 @@ class Campaign:
             return True
         # A role that is being started while PostgreSQL is away says so and ends.
         met_outage = any(end >= member.started for _, end in self.outages)
-        return met_outage and "could not migrate the database" in text
+        says = ("\n" + text).rpartition("\nsluice: ")[2]
+        return met_outage and any(word in says for word in ("database", "PostgreSQL"))
 
     def _note_outage(self, began: float, ended: float | None = None) -> None:
         """Remembers that PostgreSQL did not answer; it may not quite do so for a while after."""

@@ -22,6 +22,10 @@ class Failure(AssertionError):
     """A test found the product wrong."""
 
 
+class Final(Failure):
+    """A failure that no waiting mends."""
+
+
 class Skip(Exception):
     """A test cannot run here, for the reason given."""
 
@@ -95,7 +99,7 @@ def until(
 ) -> Any:
     """Polls until the condition is true and returns its value; fails at the deadline.
 
-    The condition may raise `Failure`: the last one is shown when time is up.
+    The condition may raise `Failure`: the last one is shown when time is up; `Final` is passed on at once.
     """
     began = time.monotonic()
     last: Failure | None = None
@@ -105,6 +109,8 @@ def until(
             if value:
                 return value
             last = None
+        except Final:
+            raise
         except Failure as failure:
             last = failure
         if time.monotonic() >= began + seconds * stretch():
