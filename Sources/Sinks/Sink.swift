@@ -16,11 +16,20 @@ package protocol Sink: Sendable {
     /// have arrived.
     func deliver(_ batch: SinkBatch) async -> DeliveryResult
 
+    /// Which records the destination has, if it can say so without being asked for each; a replay
+    /// does not deliver these again. Called once, after `open`.
+    func holdings() async throws(SinkError) -> SinkHoldings?
+
     /// Finishes what is due by time, such as a file that is old enough; called about every second.
     func flush() async throws(SinkError)
 
     /// Releases everything; deliveries under way return soon, with `retry`.
     func close() async
+}
+
+extension Sink {
+    /// Most destinations cannot say.
+    package func holdings() async throws(SinkError) -> SinkHoldings? { nil }
 }
 
 /// What the pump has to know about a sink.

@@ -35,6 +35,14 @@ extension ServerProcess {
             fileSystem: data.fileSystem,
             metrics: metrics
         )
+        return SinkAssembly.pumped(sink, settings)
+    }
+}
+
+/// How a configured sink is made.
+enum SinkAssembly {
+    /// A sink with its batches and repetitions.
+    static func pumped(_ sink: any Sink, _ settings: SinkSettings) -> PumpedSink {
         var pumped = PumpedSink(name: settings.name, sink: sink)
         pumped.batchRecordsMax = settings.batch.records
         pumped.batchBytesMax = settings.batch.bytes
@@ -44,10 +52,7 @@ extension ServerProcess {
         pumped.retryDelayMax = settings.retryDelayMax
         return pumped
     }
-}
 
-/// How a configured sink is made.
-enum SinkAssembly {
     /// A sink that has not been opened.
     ///
     /// - Parameters:
@@ -55,11 +60,13 @@ enum SinkAssembly {
     ///   - settings: The whole configuration.
     ///   - fileSystem: For sinks that write files.
     ///   - metrics: Where its metrics are registered.
+    ///   - isReplay: Whether it works beside the pump's own.
     static func sink(
         _ sink: SinkSettings,
         _ settings: Settings,
         fileSystem: any FileSystem,
-        metrics: MetricsRegistry
+        metrics: MetricsRegistry,
+        isReplay: Bool = false
     ) -> any Sink {
         let logger = Logger(label: "sluice.sink.\(sink.name)")
         switch sink.kind {
@@ -79,6 +86,7 @@ enum SinkAssembly {
             configuration.isCompressed = file.compress == .gzip
             configuration.rotateBytes = UInt64(file.rotateBytes)
             configuration.rotateAge = file.rotateAge
+            configuration.isReplay = isReplay
             return FileSink(
                 configuration,
                 fileSystem: fileSystem,

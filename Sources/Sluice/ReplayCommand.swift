@@ -3,23 +3,31 @@ import ArgumentParser
 import Console
 import FileIO
 import Foundation
+import Query
 import SluiceConfiguration
 
 /// `sluice replay`.
 struct ReplayCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "replay",
-        abstract: "Rebuild the rollups from the event logs, or check them against the logs.",
+        abstract: "Rebuild the rollups from the records, check them, or deliver records again.",
         discussion: """
-            The rollups are rebuilt in tables of their own while counting goes on, and take the
-            place of the live ones in one transaction. Interrupted, the same command continues.
+            --rollups: the rollups are rebuilt in tables of their own while counting goes on, and
+            take the place of the live ones in one transaction. Interrupted, the same command continues.
             Only whole days (UTC) of which all records are still there are rebuilt; earlier ones
             keep their rows. Reads the logs of this data directory, so it must hold all of them.
+
+            --sink NAME: the records that completed in a range of time are delivered once more to \
+            one sink, with their identity. The pump and its checkpoints are left alone; what the \
+            pump has not delivered yet is left to it. A sink of type file gets only the records \
+            that its directory does not hold, in files of their own.
 
             EXAMPLES:
               sluice replay --rollups
               sluice replay --rollups --from 2026-03-01 --to 2026-04-01
               sluice replay --rollups --verify
+              sluice replay --sink archive --from 2026-03-01 --to 2026-03-02T12:00:00Z
+              sluice replay --sink central --from -6h
             """
     )
 
@@ -28,10 +36,27 @@ struct ReplayCommand: AsyncParsableCommand {
     @Flag(help: "Rebuild the rollups.")
     var rollups = false
 
-    @Option(help: "Days before this one (YYYY-MM-DD, UTC) keep their rows.")
+    @Option(help: "Deliver the records once more to this sink of the configuration.")
+    var sink: String?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Begin: a day (UTC), before which rollups keep their rows; with --sink also "
+                + "RFC 3339 or -6h, -7d.",
+            valueName: "time"
+        )
+    )
     var from: String?
 
-    @Option(help: "This day (YYYY-MM-DD, UTC) and those after it keep their rows.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "End, exclusive: a day (UTC), from which on rollups keep their rows; with --sink also "
+                + "RFC 3339 or -1h; default: no end.",
+            valueName: "time"
+        )
+    )
     var to: String?
 
     @Flag(help: "Only compare with the live rollups; exit code 1 if they differ.")
@@ -41,8 +66,20 @@ struct ReplayCommand: AsyncParsableCommand {
     var format = OutputFormat.table
 
     mutating func validate() throws {
-        guard rollups else { throw ValidationError("say what to replay: --rollups") }
-        let range = (try Self.day(from, "--from"), try Self.day(to, "--to"))
+        guard rollups != (sink != nil) else {
+            throw ValidationError(
+                sink == nil
+                    ? "say what to replay: --rollups, or --sink NAME"
+                    : "--rollups and --sink are two different replays; give one of them"
+            )
+        }
+        if sink != nil {
+            guard !verify else { throw ValidationError("--verify goes with --rollups only") }
+            guard from != nil else {
+                throw ValidationError("--sink needs --from: from when on to deliver again")
+            }
+        }
+        let range = (try ReplayTime.from(self), try ReplayTime.to(self))
         if let from = range.0, let to = range.1, from >= to {
             throw ValidationError("--from must be before --to")
         }
@@ -51,8 +88,12 @@ struct ReplayCommand: AsyncParsableCommand {
     mutating func run() async throws {
         try LogSetup.bootstrap()
         let settings = try options.load()
+        let (from, to) = (try ReplayTime.from(self), try ReplayTime.to(self))
+        if let sink {
+            let replay = try SinkReplayCommand(settings, sink: sink, from: from ?? 0, to: to)
+            return try await replay.run(format)
+        }
         let data = DataDirectory(settings.data)
-        let (from, to) = (try Self.day(from, "--from"), try Self.day(to, "--to"))
         let verifies = verify
         let started = ContinuousClock.now
         let report = try await DatabaseAccess.with(settings) { uri in
@@ -96,16 +137,6 @@ struct ReplayCommand: AsyncParsableCommand {
         }
     }
 
-    /// The beginning of a day, µs since the epoch.
-    private static func day(_ text: String?, _ option: String) throws -> Int64? {
-        guard let text else { return nil }
-        let style = Date.ISO8601FormatStyle(timeZone: .gmt).year().month().day()
-        guard let date = try? style.parse(text) else {
-            throw ValidationError("\(option): \"\(text)\" is no day; write it as 2026-03-01")
-        }
-        return Int64(date.timeIntervalSince1970) * 1_000_000
-    }
-
     /// A day as people write it.
     private static func shown(_ microseconds: Int64) -> String {
         Date(timeIntervalSince1970: Double(microseconds / 1_000_000))
@@ -113,32 +144,35 @@ struct ReplayCommand: AsyncParsableCommand {
     }
 }
 
-/// A progress bar with rate and estimate; nothing unless standard error is a terminal.
-private final class RateBar {
-    private let title: String
-    private let started = ContinuousClock.now
-    private var first: UInt64?
-
-    /// A bar that shows nothing yet.
-    init(_ title: String) { self.title = title }
-
-    /// Shows that `done` of `total` offsets are folded.
-    func update(_ done: UInt64, of total: UInt64) {
-        guard Terminal.hasError, total > 0 else { return }
-        let base = first ?? done
-        first = base
-        let elapsed = (ContinuousClock.now - started) / .seconds(1)
-        let rate = elapsed > 0 ? Double(done - min(base, done)) / elapsed : 0
-        let left = rate > 0 ? Int(Double(total - min(done, total)) / rate) : 0
-        let filled = Int(min(30, done * 30 / total))
-        let bar =
-            String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-        Terminal.write(
-            "\r\(title)  \(bar) \(min(100, done * 100 / total)) %  \(Units.count(Int(rate)))/s"
-                + "  \(left) s left\u{1B}[K"
-        )
+/// The times of `--from` and `--to`.
+private enum ReplayTime {
+    static func from(_ command: ReplayCommand) throws -> Int64? {
+        try read(command.from, "--from", isSink: command.sink != nil)
     }
 
-    /// Takes the line away.
-    func finish() { if Terminal.hasError { Terminal.write("\r\u{1B}[K") } }
+    static func to(_ command: ReplayCommand) throws -> Int64? {
+        try read(command.to, "--to", isSink: command.sink != nil)
+    }
+
+    /// µs since the epoch.
+    private static func read(
+        _ text: String?,
+        _ option: String,
+        isSink: Bool
+    ) throws -> Int64? {
+        guard let text else { return nil }
+        switch TimeExpression(text) {
+        case .date(let days): return days * 86_400_000_000
+        case .instant(let time) where isSink || time % 86_400_000_000 == 0: return time
+        case .relative(let distance) where isSink:
+            return SystemTimeSource().wallMicroseconds() + distance
+        default:
+            throw ValidationError(
+                isSink
+                    ? "\(option): \"\(text)\" is no time; write 2026-03-01, "
+                        + "2026-03-01T06:00:00Z or -6h"
+                    : "\(option): \"\(text)\" is no day; write it as 2026-03-01"
+            )
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from typing import Any
@@ -89,3 +90,67 @@ def rebuild(context: Context) -> None:
     equal(database.check_tiers(), tables, "rows after the repair")
     context.note(f"{total} records, {kills} replays killed, generation {database.generation}")
     cluster.stop()
+
+
+@test(seconds=120)
+def into_sink(context: Context) -> None:
+    """records of a range that an archive has lost are delivered again, each once, whatever is killed; the pump's checkpoint stays"""
+    archive, data = context.directory / "archive", context.directory / "data"
+    config = context.directory / "replay-sink.json"
+    config.write_text(json.dumps({
+        "data": str(data), "pump": {"sinks": [
+            {"name": "archive", "type": "file", "path": str(archive), "format": "ndjson", "compress": "gzip"}]}}))
+    size = 3_000
+    for day in (1, 2, 3):
+        load(context, data, size, context.seed % 100_000 + day, f"2025-05-0{day}T06:00:00Z", step=10_000_000, profile="demo")
+
+    def lines() -> list[tuple[str, int]]:
+        found = []
+        for file in archive.glob("records-*"):
+            try:
+                text = gzip.decompress(file.read_bytes())
+            except EOFError:
+                return []  # the pump is just writing
+            for line in text.splitlines():
+                record = json.loads(line)
+                found.append((record["log_id"], record["offset"]))
+        return sorted(found)
+
+    def deliver(*options: str, code: int = 0) -> dict[str, Any]:
+        result = context.run("replay", "--sink", "archive", *options, "--config", config, "--format", "json", code=code, seconds=90)
+        return json.loads(result.stdout)[0] if code == 0 else {"error": result.stderr.decode()}
+
+    def checkpoints() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in (data / "checkpoints/sink-archive").iterdir()}
+
+    logged = context.log_records(data)
+    every = sorted((r["log_id"], r["offset"]) for r in logged if "offset" in r)
+    pump = context.start("pump", "--config", str(config))
+    settles(lambda: len(lines()), len(every), "lines of the archive", 60)
+    equal(pump.terminate(), 0, "exit code of the pump")
+    equal(lines(), every, "lines of the archive")
+    before = checkpoints()
+
+    # Intact: nothing is missing. Wrong usage says what is wrong.
+    summary = deliver("--from", "2025-05-01")
+    equal((summary["delivered"], summary["present"]), (0, len(every)), f"records of {summary}")
+    equal(lines(), every, "lines after a replay into an intact archive")
+    check("nosuch" in context.run("replay", "--sink", "nosuch", "--from", "-1h", "--config", config, code=2).stderr.decode(), "no name")
+    deliver("--rollups", "--from", "2025-05-01", code=2)
+    deliver(code=2)
+
+    # Everything lost: a part of it comes back, then the rest, killed on the way.
+    for file in archive.glob("records-*"):
+        file.unlink()
+    middle = 1_746_187_200_000_000  # 2025-05-02T12:00:00Z
+    early = sorted((r["log_id"], r["offset"]) for r in logged if "offset" in r and r["completed_at"] < middle)
+    summary = deliver("--from", "2025-05-01", "--to", "2025-05-02T12:00:00Z")
+    equal(lines(), early, f"records of the range, {summary}")
+    equal(summary["delivered"], len(early), "delivered")
+    for _ in range(3):
+        process = context.start("replay", "--sink", "archive", "--from", "2025-05-01", "--config", str(config))
+        time.sleep(context.rng.random() / 4)  # a random moment, not an event to wait for
+        process.kill()
+    summary = deliver("--from", "2025-05-01")
+    equal(lines(), every, f"records in the end, {summary}")
+    equal(checkpoints(), before, "checkpoints of the pump")

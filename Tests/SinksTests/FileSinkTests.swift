@@ -217,4 +217,91 @@ struct FileSinkTests {
         }
         #expect(failing > 30)
     }
+
+    @Test(
+        "a replay adds what the files lack beside the pump's own sink, once, in whole files",
+        arguments: [false, true]
+    )
+    func replays(isCompressed: Bool) async throws {
+        var archive = Archive()
+        archive.configuration.isCompressed = isCompressed
+        let log = try logs.write(1, (0..<10).map { "/\($0)" })
+        let other = try logs.write(2, ["/x", "/y"])
+        let sink = archive.makeSink()
+        try await sink.open()
+        #expect(await sink.deliver(try logs.batch(log, from: 6)) == .accepted)
+        // The pump goes on while the replay runs, and starts anew.
+        var replaying = archive
+        replaying.configuration.isReplay = true
+        for round in 0..<2 {
+            let replay = replaying.makeSink()
+            try await replay.open()
+            await #expect(throws: SinkError.self) { try await replaying.makeSink().open() }
+            let holdings = try #require(try await replay.holdings())
+            let missing = holdings.missing(0..<10, of: log)
+            #expect(missing == (round == 0 ? [0..<6] : []))
+            if !missing.isEmpty {
+                let wanted = missing.map { Offset($0.lowerBound)..<Offset($0.upperBound) }
+                let whole = try logs.batch(log)
+                let part = SinkBatch(log: log, items: whole.items, wanted: wanted)
+                #expect(await replay.deliver(part) == .accepted)
+            }
+            await replay.close()
+        }
+        await sink.close()
+        #expect(try await sink.holdings() == nil)
+        let next = archive.makeSink()
+        try await next.open()
+        #expect(await next.deliver(try logs.batch(other)) == .accepted)
+        await next.close()
+        let expected = (0..<10).map { "\(log) \($0)" } + (0..<2).map { "\(other) \($0)" }
+        #expect(try archive.identities().sorted() == expected.sorted())
+        #expect(archive.names.count { $0.hasSuffix(".part") } == 1, "the pump's own")
+        #expect(archive.names.contains { $0.contains("-r0000001.ndjson") })
+    }
+
+    @Test("a replay that is killed at any file operation is completed by the next, without doubles")
+    func replayCrashes() async throws {
+        let log = try logs.write(1, (0..<6).map { "/\($0)" })
+        for failing in 1... {
+            var archive = Archive()
+            archive.configuration.isReplay = true
+            let faulty = FaultingFileSystem(
+                archive.fileSystem,
+                FaultingFileSystem.Plan(first: failing, isForever: true)
+            )
+            let dying = archive.makeSink(faulty)
+            if (try? await dying.open()) != nil { _ = await dying.deliver(try logs.batch(log)) }
+            await dying.close()
+            let isOver = !faulty.hasFailed
+            var random = Seeded(UInt64(failing))
+            archive.fileSystem = archive.fileSystem.crashClone(probability: 0.5, using: &random)
+            let sink = archive.makeSink()
+            try await sink.open()
+            let holdings = try #require(try await sink.holdings())
+            let wanted = holdings.missing(0..<6, of: log)
+                .map { Offset($0.lowerBound)..<Offset($0.upperBound) }
+            let items = try logs.batch(log).items
+            #expect(
+                await sink.deliver(SinkBatch(log: log, items: items, wanted: wanted)) == .accepted
+            )
+            await sink.close()
+            #expect(try archive.identities() == (0..<6).map { "\(log) \($0)" }, "at \(failing)")
+            if isOver { break }
+        }
+    }
+
+    @Test("a file that no sink has written is no ground to deliver everything again")
+    func strangeFiles() async throws {
+        var archive = Archive()
+        archive.configuration.isReplay = true
+        let sink = archive.makeSink()
+        try await sink.open()
+        try archive.fileSystem.replaceFile(
+            "/archive/sink/records-x.ndjson",
+            with: Array("{\"a\":1}\n".utf8)
+        )
+        await #expect(throws: SinkError.self) { try await sink.holdings() }
+        await sink.close()
+    }
 }

@@ -67,6 +67,12 @@ package final class FileSink: Sink {
         }
     }
 
+    /// Which records the files of the directory hold, for a replay; the pump's journal knows all
+    /// that the pump needs.
+    package func holdings() async throws(SinkError) -> SinkHoldings? {
+        try await writer.run { writer throws(SinkError) in try writer.holdings() }
+    }
+
     /// Finishes a file that is old enough.
     package func flush() async throws(SinkError) {
         try await writer.run { writer throws(SinkError) in try writer.rotateIfDue() }

@@ -11,6 +11,10 @@ package struct FileSinkConfiguration: Sendable {
     /// The journal is written anew once it has so many bytes. Chosen: read within milliseconds.
     package var journalBytesMax: UInt64 = 1 << 20
 
+    /// Whether it writes beside the pump, into files of its own, what the pump has written before:
+    /// it delivers only what no file of the directory holds.
+    package var isReplay = false
+
     /// Files in a directory, with the defaults for all else.
     package init(path: String) {
         self.path = path

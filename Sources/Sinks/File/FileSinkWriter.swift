@@ -18,8 +18,8 @@ import Records
 ///
 /// Owner: one thread.
 final class FileSinkWriter {
-    private let configuration: FileSinkConfiguration
-    private let fileSystem: any FileSystem
+    let configuration: FileSinkConfiguration
+    let fileSystem: any FileSystem
     private let time: any TimeSource
     private let logger: Logger
 
@@ -51,8 +51,10 @@ final class FileSinkWriter {
         self.logger = logger
     }
 
-    private var directory: String { configuration.path }
-    private var journalPath: String { directory + "/sluice-journal" }
+    var directory: String { configuration.path }
+    /// What tells the files of a replay from those of the pump.
+    private var suffix: String { configuration.isReplay ? "-replay" : "" }
+    private var journalPath: String { directory + "/sluice-journal" + suffix }
     private func partPath(_ name: String) -> String { "\(directory)/\(name).part" }
 
     // MARK: Opening
@@ -78,11 +80,12 @@ final class FileSinkWriter {
     private func takeLock() throws(SinkError) {
         guard lock == nil else { return }
         let file = try io { () throws(FileIOError) in
-            let file = try fileSystem.open(directory + "/sluice-lock", .openOrCreate)
+            let file = try fileSystem.open(directory + "/sluice-lock" + suffix, .openOrCreate)
             return try file.tryLock() ? file : nil
         }
         guard let file else {
-            throw SinkError(code: "locked", message: "\"\(directory)\" is in use by another pump")
+            let user = configuration.isReplay ? "another replay" : "another pump"
+            throw SinkError(code: "locked", message: "\"\(directory)\" is in use by \(user)")
         }
         lock = file
     }
@@ -112,12 +115,18 @@ final class FileSinkWriter {
             }
         }
         try putAsideStrangers(besides: state.fileName + ".part")
+        // A replay goes by what is in the files, and may come back to any offset.
+        if configuration.isReplay { state.positions = [:] }
         try writeJournal(state, data)
+        if configuration.isReplay { try finishFile() }
     }
 
     /// Parts that the journal does not know hold nothing that was acknowledged.
     private func putAsideStrangers(besides known: String) throws(FileIOError) {
-        for name in try fileSystem.list(directory) where name.hasSuffix(".part") && name != known {
+        for name in try fileSystem.list(directory)
+        where name.hasSuffix(".part") && name != known
+            && Self.isReplay(name) == configuration.isReplay
+        {
             try putAside(directory + "/" + name)
         }
     }
@@ -216,7 +225,7 @@ final class FileSinkWriter {
         next.fileName = Self.fileName(
             next.begunAt,
             next.sequence,
-            isCompressed: configuration.isCompressed
+            configuration
         )
         let data = try fileSystem.open(partPath(next.fileName), .openOrCreate)
         try data.truncate(to: 0)
@@ -229,7 +238,7 @@ final class FileSinkWriter {
 
     /// Gives the file its final name when it is large or old enough.
     func rotateIfDue() throws(SinkError) {
-        guard let data = active?.data, state.length > 0 else { return }
+        guard active?.data != nil, state.length > 0 else { return }
         let age = time.wallMicroseconds() - state.begunAt
         let (seconds, attoseconds) = configuration.rotateAge.components
         let ageMax = seconds &* 1_000_000 &+ attoseconds / 1_000_000_000_000
@@ -237,28 +246,40 @@ final class FileSinkWriter {
         guard state.length >= configuration.rotateBytes || age >= ageMax || isOtherFormat else {
             return
         }
-        let (part, path) = (partPath(state.fileName), directory + "/" + state.fileName)
         do throws(FileIOError) {
-            try fileSystem.rename(part, to: path, replacing: false)
-            try fileSystem.syncDirectory(directory)
+            try finishFile()
         } catch {
             closeFiles()
             throw SinkError(error)
         }
+    }
+
+    /// Gives the file its final name, if there is one with something in it.
+    private func finishFile() throws(FileIOError) {
+        guard let data = active?.data, state.length > 0 else { return }
+        let (part, path) = (partPath(state.fileName), directory + "/" + state.fileName)
+        try fileSystem.rename(part, to: path, replacing: false)
+        try fileSystem.syncDirectory(directory)
         data.close()
         active?.data = nil
     }
 
-    /// The name of a file: when it was begun, and its number.
+    /// The name of a file: when it was begun, and its number, which begins with `r` in a replay.
     private static func fileName(
         _ begunAt: Int64,
         _ sequence: UInt64,
-        isCompressed: Bool
+        _ configuration: FileSinkConfiguration
     ) -> String {
         let number = String(sequence)
-        let padding = String(repeating: "0", count: max(0, 8 - number.utf8.count))
-        let suffix = isCompressed ? ".ndjson.gz" : ".ndjson"
-        return "records-\(compactTime(begunAt))-\(padding)\(number)\(suffix)"
+        let mark = configuration.isReplay ? "r" : ""
+        let padding = String(repeating: "0", count: max(0, 8 - number.utf8.count - mark.utf8.count))
+        let suffix = configuration.isCompressed ? ".ndjson.gz" : ".ndjson"
+        return "records-\(compactTime(begunAt))-\(mark)\(padding)\(number)\(suffix)"
+    }
+
+    /// Whether a file was written by a replay.
+    private static func isReplay(_ name: String) -> Bool {
+        name.hasPrefix("records-") && name.split(separator: "-").last?.first == "r"
     }
 
     private func closeFiles() {
@@ -267,8 +288,10 @@ final class FileSinkWriter {
         active = nil
     }
 
-    /// Closes everything and unlocks the directory.
+    /// Closes everything and unlocks the directory; a replay's file is finished.
     func close() {
+        // What is left unfinished is finished by the next replay.
+        if configuration.isReplay { try? finishFile() }
         closeFiles()
         lock?.close()
         lock = nil
