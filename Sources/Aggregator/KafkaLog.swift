@@ -143,6 +143,8 @@ final class AssignedPartition {
     var gapSought: Int64?
     /// Before this it is not read again from its beginning because of missing offsets.
     var rewindableAt: UInt64 = 0
+    /// Below this it has been read again from its beginning because of missing offsets.
+    var soughtBelow: Int64 = 0
     /// Which record the last message taken carried.
     var last: MessageIdentity?
 
@@ -164,6 +166,7 @@ final class AssignedPartition {
         last = stored?.last
         base = nil
         replaces = false
+        soughtBelow = 0
         anchor = stored
         anchoredAt = now
         verify(stored, now: now)

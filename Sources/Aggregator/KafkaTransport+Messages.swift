@@ -35,7 +35,7 @@ extension KafkaTransport {
             return false
         }
         if identity.offset > log.knownEnd {
-            switch assess(identity, log, partition) {
+            switch assess(identity, log, partition, place: message.offset) {
             case .take: break
             case .ask: return false
             case .rewind: return true
@@ -63,11 +63,13 @@ extension KafkaTransport {
     private enum Gap { case take, ask, rewind }
 
     /// Asks the database first: somebody else may have folded what is missing. If nobody has, the
-    /// partition may be another one than it was, and is read from its beginning, once.
+    /// partition may be another one than it was, and is read from its beginning, once: what is
+    /// remembered of a log may be forgotten on the way back to the same place.
     private func assess(
         _ identity: MessageIdentity,
         _ log: KafkaLog,
-        _ partition: AssignedPartition
+        _ partition: AssignedPartition,
+        place: Int64
     ) -> Gap {
         let end = log.knownEnd
         guard log.gapSought != end, isNear(identity.offset, log) else { return .take }
@@ -77,7 +79,8 @@ extension KafkaTransport {
             return .ask
         }
         log.gapSought = end
-        guard now >= partition.rewindableAt else { return .take }
+        guard now >= partition.rewindableAt, place >= partition.soughtBelow else { return .take }
+        partition.soughtBelow = place &+ 1  // offsets of a broker are far below the limit
         startRewind(
             of: partition,
             [

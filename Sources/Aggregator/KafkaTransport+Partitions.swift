@@ -91,7 +91,8 @@ extension KafkaTransport {
     }
 
     func adopt(_ state: FoldedState, _ examination: Examination) {
-        if logs.count + examination.logs.count > configuration.logsRememberedMax {
+        let newCount = examination.logs.count { logs[$0] == nil }
+        if logs.count + newCount > configuration.logsRememberedMax {
             logs.removeAll()
             latestLog = nil
         }

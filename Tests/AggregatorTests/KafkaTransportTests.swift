@@ -247,6 +247,33 @@ struct KafkaTransportTests {
         }
     }
 
+    @Test("a partition with gaps is read to its end although its logs are forgotten on the way")
+    func forgottenGaps() async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            var random = SplitMix(seed: 9_010)
+            let (first, second) = (LogID(random: &random), LogID(random: &random))
+            let messages: [ScriptedMessage] = [
+                .skip(first, 0..<5, .rejected), .skip(second, 5..<10, .rejected),
+                .skip(first, 5..<10, .rejected), .skip(first, 20..<25, .rejected),
+                .skip(second, 20..<25, .rejected),
+            ]
+            for message in messages { broker.append(message, to: 0) }
+            var configuration = world.configuration
+            configuration.logsRememberedMax = 1
+            configuration.rewindInterval = .zero
+            let aggregator = world.aggregator(configuration, source: broker.source)
+            try await world.whileRunning([aggregator]) {
+                #expect(await world.waits("SELECT next_offset = 5 FROM sluice.transport_offset"))
+            }
+            let found = try world.connect().query(
+                "SELECT folded::text FROM sluice.source ORDER BY folded"
+            )
+            #expect(found.text(0, 0) == "{[0,10),[20,25)}")
+            #expect(found.text(1, 0) == "{[5,10),[20,25)}")
+        }
+    }
+
     @Test("skip markers account for their offsets, whatever comes twice")
     func markers() async throws {
         try await World.with { world in
