@@ -23,8 +23,8 @@ struct RecordBeforeRespondTests {
     @Test("the completing byte waits for the write of the record, what is before it does not")
     func waitsForWrite() async throws {
         for response in Self.responses {
-            let files = GatedFileSystem()
-            let records = try await withGateway(fileSystem: files) { gateway in
+            let files = GatedFiles()
+            let records = try await withGateway(fileSystem: files.fileSystem) { gateway in
                 try await check(gateway, response, files.writes)
             }
             #expect(records.count == 1)
@@ -34,8 +34,11 @@ struct RecordBeforeRespondTests {
     @Test("mode strict: the completing byte waits for the sync of the record")
     func waitsForSync() async throws {
         for response in Self.responses {
-            let files = GatedFileSystem()
-            let records = try await withGateway(fileSystem: files, log: { $0.sync = .strict }) {
+            let files = GatedFiles()
+            let records = try await withGateway(
+                fileSystem: files.fileSystem,
+                log: { $0.sync = .strict }
+            ) {
                 gateway in
                 try await check(gateway, response, files.syncs)
             }
@@ -46,7 +49,7 @@ struct RecordBeforeRespondTests {
     private func check(
         _ gateway: TestGateway,
         _ response: (head: String, completing: String, closes: Bool, method: String),
-        _ gate: GatedFileSystem.Gate
+        _ gate: GatedFiles.Gate
     ) async throws {
         let client = try await gateway.connect()
         try await client.send("\(response.method) /orders/1 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -69,8 +72,8 @@ struct RecordBeforeRespondTests {
 
     @Test("the close that completes a close-delimited response waits for the record")
     func closeWaits() async throws {
-        let files = GatedFileSystem()
-        let records = try await withGateway(fileSystem: files) { gateway in
+        let files = GatedFiles()
+        let records = try await withGateway(fileSystem: files.fileSystem) { gateway in
             let client = try await gateway.connect()
             try await client.send("GET /orders/1 HTTP/1.0\r\n\r\n")
             let upstream = await gateway.upstream.accept()
@@ -90,8 +93,8 @@ struct RecordBeforeRespondTests {
 
     @Test("refusals wait for their records as well")
     func refusalsWait() async throws {
-        let files = GatedFileSystem()
-        let records = try await withGateway(fileSystem: files) { gateway in
+        let files = GatedFiles()
+        let records = try await withGateway(fileSystem: files.fileSystem) { gateway in
             let client = try await gateway.connect()
             files.writes.close()
             try await client.send(get("/nowhere"))

@@ -149,7 +149,7 @@ func requestRecords(_ log: LogDirectory) throws -> [RequestRecord] {
 }
 
 /// Lets tests hold back writes and syncs, and know when one is being held.
-final class GatedFileSystem: FileSystem {
+struct GatedFiles: Sendable {
     /// One kind of operation that can be held.
     final class Gate: Sendable {
         private struct State: Sendable {
@@ -202,63 +202,22 @@ final class GatedFileSystem: FileSystem {
     }
 
     /// Holds writes.
-    let writes = Gate()
+    let writes: Gate
     /// Holds syncs.
-    let syncs = Gate()
-    private let base: any FileSystem
+    let syncs: Gate
+    /// The files, in memory.
+    let fileSystem: WatchedFileSystem
 
-    init(_ base: any FileSystem = MemoryFileSystem()) { self.base = base }
-
-    func open(_ path: String, _ mode: OpenMode) throws(FileIOError) -> any File {
-        GatedFile(try base.open(path, mode), writes: writes, syncs: syncs)
-    }
-    func list(_ directory: String) throws(FileIOError) -> [String] { try base.list(directory) }
-    func createDirectory(_ path: String) throws(FileIOError) { try base.createDirectory(path) }
-    func rename(_ source: String, to target: String, replacing: Bool) throws(FileIOError) {
-        try base.rename(source, to: target, replacing: replacing)
-    }
-    func removeFile(_ path: String) throws(FileIOError) { try base.removeFile(path) }
-    func removeDirectory(_ path: String) throws(FileIOError) { try base.removeDirectory(path) }
-    func syncDirectory(_ path: String) throws(FileIOError) { try base.syncDirectory(path) }
-    func status(_ path: String) throws(FileIOError) -> FileStatus? { try base.status(path) }
-    func freeSpace(_ path: String) throws(FileIOError) -> UInt64 { try base.freeSpace(path) }
-    func mapWords(
-        _ path: String,
-        byteCount: Int,
-        writable: Bool
-    ) throws(FileIOError) -> any SharedWords {
-        try base.mapWords(path, byteCount: byteCount, writable: writable)
-    }
-}
-
-private final class GatedFile: File {
-    private let base: any File
-    private let writes: GatedFileSystem.Gate
-    private let syncs: GatedFileSystem.Gate
-
-    init(_ base: any File, writes: GatedFileSystem.Gate, syncs: GatedFileSystem.Gate) {
-        self.base = base
+    init() {
+        let (writes, syncs) = (Gate(), Gate())
+        var watch = WatchedFileSystem.Watch()
+        watch.write = { _ in writes.pass() }
+        watch.sync = { _ in
+            syncs.pass()
+            return true
+        }
         self.writes = writes
         self.syncs = syncs
+        fileSystem = WatchedFileSystem(MemoryFileSystem(), watch)
     }
-
-    var path: String { base.path }
-    func read(at position: UInt64, count: Int) throws(FileIOError) -> [UInt8] {
-        try base.read(at: position, count: count)
-    }
-    func write(_ bytes: Span<UInt8>, at position: UInt64) throws(FileIOError) {
-        writes.pass()
-        try base.write(bytes, at: position)
-    }
-    func sync() throws(FileIOError) {
-        syncs.pass()
-        try base.sync()
-    }
-    func allocate(from position: UInt64, count: UInt64) throws(FileIOError) {
-        try base.allocate(from: position, count: count)
-    }
-    func truncate(to size: UInt64) throws(FileIOError) { try base.truncate(to: size) }
-    func size() throws(FileIOError) -> UInt64 { try base.size() }
-    func tryLock() throws(FileIOError) -> Bool { try base.tryLock() }
-    func close() { base.close() }
 }

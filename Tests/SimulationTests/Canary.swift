@@ -1,4 +1,5 @@
 import FileIO
+import FileIOTesting
 
 /// A bug that is planted on purpose: the checker has to find it.
 enum Canary: String, CaseIterable, Sendable {
@@ -42,19 +43,31 @@ enum Canary: String, CaseIterable, Sendable {
         }
     }
 
+    /// A seed that leads to it soon.
+    var seed: UInt64 { 1 }
+
+    /// The files of a node, with the bug if it lives there.
+    func plant(in files: MemoryFileSystem) -> any FileSystem {
+        guard self == .lyingSync else { return files }
+        var watch = WatchedFileSystem.Watch()
+        // A segment is made, and opened, under the name of the next one.
+        watch.sync = { path in !path.hasSuffix(".log") && !path.hasSuffix("/next.tmp") }
+        return WatchedFileSystem(files, watch)
+    }
+
     /// What plants it in the database; nil when it lives elsewhere.
     var sql: String? {
         switch self {
         case .noGuard:
             Self.trigger(
                 "BEFORE UPDATE ON sluice.source",
-                "IF random() < 0.2 THEN NEW.folded := OLD.folded; END IF; RETURN NEW;"
+                "IF \(Self.isTurn(of: 5)) THEN NEW.folded := OLD.folded; END IF; RETURN NEW;"
             )
         case .doubleCount:
             Self.trigger(
                 "BEFORE INSERT ON sluice_g1.api_delta",
                 """
-                IF random() < 0.02 THEN NEW.requests := NEW.requests * 2; END IF;
+                IF \(Self.isTurn(of: 40)) THEN NEW.requests := NEW.requests * 2; END IF;
                 RETURN NEW;
                 """
             )
@@ -62,102 +75,40 @@ enum Canary: String, CaseIterable, Sendable {
             Self.trigger(
                 "BEFORE INSERT ON sluice.ledger",
                 """
-                IF NEW.folded > 1 AND random() < 0.1 THEN NEW.folded := NEW.folded - 1; END IF;
+                IF NEW.folded > 1 AND \(Self.isTurn(of: 8)) THEN
+                    NEW.folded := NEW.folded - 1;
+                END IF;
                 RETURN NEW;
                 """
             )
         case .orderMatters:
-            "CREATE SEQUENCE sluice.canary_order;"
-                + Self.trigger(
-                    "BEFORE INSERT ON sluice_g1.api_delta",
-                    """
-                    NEW.bytes_out := NEW.bytes_out + nextval('sluice.canary_order') % 2;
-                    RETURN NEW;
-                    """
-                )
+            Self.trigger(
+                "BEFORE INSERT ON sluice_g1.api_delta",
+                """
+                NEW.bytes_out := NEW.bytes_out + nextval('sluice.canary_turn') % 2;
+                RETURN NEW;
+                """
+            )
         case .lostLetters:
             Self.trigger(
                 "BEFORE INSERT ON sluice.dead_letter",
-                "IF random() < 0.5 THEN RETURN NULL; END IF; RETURN NEW;"
+                "IF \(Self.isTurn(of: 2)) THEN RETURN NULL; END IF; RETURN NEW;"
             )
         default: nil
         }
     }
 
+    /// Whether it is time to misbehave: once in so many calls, so that a seed decides when.
+    private static func isTurn(of count: Int) -> String {
+        "nextval('sluice.canary_turn') % \(count) = 0"
+    }
+
     private static func trigger(_ event: String, _ body: String) -> String {
         """
+        CREATE SEQUENCE sluice.canary_turn;
         CREATE FUNCTION sluice.canary() RETURNS trigger LANGUAGE plpgsql AS
         $canary$ BEGIN \(body) END $canary$;
         CREATE TRIGGER canary \(event) FOR EACH ROW EXECUTE FUNCTION sluice.canary();
         """
     }
-}
-
-/// Acknowledges syncs of segments without making them.
-final class LyingFileSystem: FileSystem {
-    private let base: any FileSystem
-
-    init(_ base: any FileSystem) { self.base = base }
-
-    func open(_ path: String, _ mode: OpenMode) throws(FileIOError) -> any File {
-        let file = try base.open(path, mode)
-        return path.hasSuffix(".log") ? LyingFile(file) : file
-    }
-
-    func list(_ directory: String) throws(FileIOError) -> [String] { try base.list(directory) }
-
-    func createDirectory(_ path: String) throws(FileIOError) { try base.createDirectory(path) }
-
-    func rename(_ source: String, to target: String, replacing: Bool) throws(FileIOError) {
-        try base.rename(source, to: target, replacing: replacing)
-    }
-
-    func removeFile(_ path: String) throws(FileIOError) { try base.removeFile(path) }
-
-    func removeDirectory(_ path: String) throws(FileIOError) { try base.removeDirectory(path) }
-
-    func syncDirectory(_ path: String) throws(FileIOError) { try base.syncDirectory(path) }
-
-    func status(_ path: String) throws(FileIOError) -> FileStatus? { try base.status(path) }
-
-    func freeSpace(_ path: String) throws(FileIOError) -> UInt64 { try base.freeSpace(path) }
-
-    func mapWords(
-        _ path: String,
-        byteCount: Int,
-        writable: Bool
-    ) throws(FileIOError) -> any SharedWords {
-        try base.mapWords(path, byteCount: byteCount, writable: writable)
-    }
-}
-
-/// An open file of a `LyingFileSystem`.
-private final class LyingFile: File {
-    private let base: any File
-
-    init(_ base: any File) { self.base = base }
-
-    var path: String { base.path }
-
-    func read(at position: UInt64, count: Int) throws(FileIOError) -> [UInt8] {
-        try base.read(at: position, count: count)
-    }
-
-    func write(_ bytes: Span<UInt8>, at position: UInt64) throws(FileIOError) {
-        try base.write(bytes, at: position)
-    }
-
-    func sync() throws(FileIOError) {}
-
-    func allocate(from position: UInt64, count: UInt64) throws(FileIOError) {
-        try base.allocate(from: position, count: count)
-    }
-
-    func truncate(to size: UInt64) throws(FileIOError) { try base.truncate(to: size) }
-
-    func size() throws(FileIOError) -> UInt64 { try base.size() }
-
-    func tryLock() throws(FileIOError) -> Bool { try base.tryLock() }
-
-    func close() { base.close() }
 }

@@ -52,7 +52,7 @@ final class Database {
     func disconnectAll() throws {
         connection = nil
         try admin.query(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1",
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = $1",
             [.text(empty.name)]
         )
     }
@@ -235,7 +235,7 @@ final class FoldFaults: Sendable {
         case .terminated:
             if let killer = try? PostgresConnection(uri, applicationName: "killer") {
                 _ = try? killer.query(
-                    "SELECT pg_terminate_backend($1::int8::integer, 5000)",
+                    "SELECT pg_terminate_backend($1::int8::integer, 60000)",
                     [.int(Int64(backend))]
                 )
             }

@@ -8,8 +8,11 @@ import Sinks
 import Synchronization
 import Telemetry
 
-/// A logger that says nothing.
-let silent = Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() }
+/// A logger that says nothing, unless every step is to be told.
+let silent = Logger(label: "simulation") { label in
+    guard Wanted.isTraced else { return SwiftLogNoOpLogHandler() }
+    return StreamLogHandler.standardOutput(label: label)
+}
 
 /// A sink that is only asked for its traits: the world does its work.
 struct PassiveSink: Sink {
@@ -69,7 +72,7 @@ final class Node {
     static let flightsMax = 6
 
     private static func wrap(_ memory: MemoryFileSystem, _ canary: Canary?) -> any FileSystem {
-        canary == .lyingSync ? LyingFileSystem(memory) : memory
+        canary?.plant(in: memory) ?? memory
     }
 
     private static func open(
