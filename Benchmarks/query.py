@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Questions of a dashboard to the query API, over 90 days of rollup rows, at a steady rate (loopback, PostgreSQL of its own).
 
-Usage: .venv/bin/python Benchmarks/query.py [--rows 10000000] [--rate 100] [--seconds 60] [--binary PATH] [--seed 7]
+Usage: .venv/bin/python Benchmarks/query.py [--rows 10000000] [--organisations 10] [--rate 100] [--seconds 60] [--binary PATH] [--seed 7]
 
-Ten organisations with ten APIs of twelve (route, status) keys each: rollup api by quarters of an hour and by days, rollup summary by
-quarters, hours and days, minutes for the last day. Every question differs from all others, so nothing is answered from the
-cache; questions start at their time whether or not earlier ones have been answered. Beside them DuckDB answers
-the same questions, counts only, over the same quarters of an hour, one at a time.
+100 APIs of twelve (route, status) keys each with the default of rows, shared among the organisations: rollup api by quarters of an hour and by
+days, rollup summary by quarters, hours and days, minutes for the last day. A question is about one organisation. Every question differs
+from all others, so nothing is answered from the cache; questions start at their time whether or not earlier ones have been
+answered. Beside them DuckDB answers the same questions, counts only, over the same quarters of an hour, one at a time.
+The last lines are a table in Markdown. It takes about as long as the rows need to be made, and the seconds twice.
 """
 
 from __future__ import annotations
@@ -52,7 +53,22 @@ Asked = tuple[dict[str, str], str, datetime, datetime]
 ZONES = ["UTC", "UTC", "Europe/Berlin", "America/New_York"]
 
 
-def fill(context: Context, roles: Roles, database: Database, rows: int) -> None:
+# As the embedded server, but for memory and for what makes filling fast.
+SETTINGS = """shared_buffers = 2GB
+work_mem = 16MB
+maintenance_work_mem = 512MB
+jit = off
+max_parallel_workers_per_gather = 0
+random_page_cost = 1.1
+fsync = off
+wal_level = minimal
+max_wal_senders = 0
+max_wal_size = 8GB
+timezone = 'UTC'
+"""
+
+
+def fill(context: Context, roles: Roles, database: Database, rows: int, organisations: int) -> None:
     """Rows as a platform would leave them; latency histograms are real ones, of a seeded load."""
     context.run(
         "load", "--into", roles.data, "--records", 200_000, "--profile", "ten", "--seed", context.seed, "--start",
@@ -61,51 +77,60 @@ def fill(context: Context, roles: Roles, database: Database, rows: int) -> None:
     settles(database.requests, 200_000, "requests folded", 120)
     database.wait_compacted()
     process.terminate()
-    apis = max(1, rows // (DAYS * 96 * 10 * KEYS))
+    apis = max(1, round(rows / (DAYS * 96 * KEYS)))
     start = END - timedelta(days=DAYS)
     zeros = "0, 0, 0, 0"
-    statements = [
+    for statement in (
         "CREATE TABLE pool AS SELECT row_number() OVER (ORDER BY bucket, api, route) - 1 AS n, latency_hist AS h "
         "FROM sluice_g1.api_15m WHERE latency_count > 50 LIMIT 500",
+        "ALTER TABLE pool ADD PRIMARY KEY (n)",
         *(f"INSERT INTO sluice.dimension (name, value) SELECT '{name}', '{name}-' || n FROM generate_series(0, {count - 1}) n "
           "ON CONFLICT DO NOTHING"
-          for name, count in (("org", 10), ("api", 10 * apis), ("route", 6))),
+          for name, count in (("org", organisations), ("api", apis), ("route", 6))),
         "INSERT INTO sluice.dimension (name, value) VALUES ('method', 'GET'), ('outcome', 'ok') ON CONFLICT DO NOTHING",
-        "CREATE TABLE keys AS SELECT o, a, k, "
-        "(SELECT id FROM sluice.dimension WHERE name = 'org' AND value = 'org-' || o) AS org, "
-        f"(SELECT id FROM sluice.dimension WHERE name = 'api' AND value = 'api-' || (o * {apis} + a)) AS api, "
+        # As the compactor writes them: the rows of an organisation's bucket lie together.
+        "CREATE TABLE keys AS SELECT a, k, "
+        f"(SELECT id FROM sluice.dimension WHERE name = 'org' AND value = 'org-' || (a % {organisations})) AS org, "
+        "(SELECT id FROM sluice.dimension WHERE name = 'api' AND value = 'api-' || a) AS api, "
         "(SELECT id FROM sluice.dimension WHERE name = 'route' AND value = 'route-' || k / 2) AS route, "
         "(SELECT id FROM sluice.dimension WHERE name = 'method' AND value = 'GET') AS method, "
         "(SELECT id FROM sluice.dimension WHERE name = 'outcome' AND value = 'ok') AS outcome "
-        f"FROM generate_series(0, 9) o, generate_series(0, {apis - 1}) a, generate_series(0, {KEYS - 1}) k",
-    ]
-    for rollup, tier, step, begin in (
-        ("api", "15m", "15 min", start), ("api", "1d", "1 day", start), ("api", "1m", "1 min", END - timedelta(days=1)),
-        ("summary", "15m", "15 min", start), ("summary", "1h", "1 hour", start), ("summary", "1d", "1 day", start),
-        ("summary", "1m", "1 min", END - timedelta(days=1)),
+        f"FROM generate_series(0, {apis - 1}) a, generate_series(0, {KEYS - 1}) k ORDER BY org, api, route, k",
+        "VACUUM ANALYZE keys, pool",
     ):
-        table = f"sluice_g1.{rollup}_{tier}"
-        statements.append(
-            f"CREATE TABLE {table}_bench PARTITION OF {table} FOR VALUES FROM ('{begin}') TO ('{END}')")
+        database.rows(statement, 600)
+    middle, day = start + timedelta(days=DAYS // 2), END - timedelta(days=1)
+    parts = [
+        ("api", "15m", "15 min", start, middle), ("api", "15m", "15 min", middle, END), ("api", "1m", "1 min", day, END),
+        ("api", "1d", "1 day", start, END), ("summary", "1m", "1 min", day, END), ("summary", "15m", "15 min", start, END),
+        ("summary", "1h", "1 hour", start, END), ("summary", "1d", "1 day", start, END),
+    ]
+
+    def make(part: tuple[str, str, str, datetime, datetime]) -> None:
+        rollup, tier, step, begin, end = part
+        parent = f"sluice_g1.{rollup}_{tier}"
+        table = f"{parent}_{begin:%m%d}_bench"
         dimensions = "org, api, 0, route, method, CASE k % 2 WHEN 0 THEN 200 ELSE 503 END, outcome, 0"
-        source = "keys"
+        condition = ""
         if rollup == "summary":
-            dimensions, source = "org, api", "(SELECT * FROM keys WHERE k = 0)"
-        statements.append(
+            dimensions, condition = "org, api", "WHERE k = 0"
+        # In one transaction with the table's creation, rows are not logged; the index comes afterwards, over all of them.
+        database.rows(
+            f"BEGIN; CREATE TABLE {table} (LIKE {parent}); "
             f"INSERT INTO {table} SELECT b, {dimensions}, 60 + k, k, k % 3, 0, 5000, 90000, 60 + k, 900000, 800, 250000, {zeros}, "
-            f"h, '', '', '' FROM generate_series('{begin}'::timestamptz, '{END}'::timestamptz - interval '{step}', '{step}') b "
-            f"CROSS JOIN {source} s JOIN pool ON n = (extract(epoch FROM b)::bigint / 60 + k * 7 + a) % (SELECT count(*) FROM pool) "
-            # As the compactor writes them: the rows of an organisation's bucket lie together.
-            "ORDER BY 1, 2, 3, 5, 7")
-        statements.append(f"VACUUM ANALYZE {table}_bench")
-    for statement in statements:
-        begun = time.monotonic()
-        database.rows(statement, 1800)
-        if time.monotonic() - begun > 10:
-            print(f"  {time.monotonic() - begun:.0f} s: {statement[:80]}", flush=True)
+            f"(SELECT h FROM pool WHERE n = (extract(epoch FROM b)::bigint / 60 + k * 7 + a) % {pool}), '', '', '' "
+            f"FROM generate_series('{begin}'::timestamptz, '{end}'::timestamptz - interval '{step}', '{step}') b "
+            f"CROSS JOIN LATERAL (SELECT * FROM keys {condition} OFFSET 0) s; "
+            f"ALTER TABLE {table} ADD CHECK (bucket >= '{begin}' AND bucket < '{end}'); "
+            f"ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES FROM ('{begin}') TO ('{end}'); COMMIT", 1800)
+        database.rows(f"VACUUM ANALYZE {table}", 600)
+
+    pool = database.integer("SELECT count(*) FROM pool")
+    with concurrent.futures.ThreadPoolExecutor(2) as workers:
+        list(workers.map(make, parts))
 
 
-def questions(rng: random.Random, count: int) -> list[Asked]:
+def questions(rng: random.Random, count: int, organisations: int) -> list[Asked]:
     """Different questions of the mix: parameters, kind, start and end."""
     made: dict[str, Asked] = {}
     while len(made) < count:
@@ -115,7 +140,7 @@ def questions(rng: random.Random, count: int) -> list[Asked]:
         if hours > 24:
             end -= timedelta(minutes=end.minute)
         begin = max(end - timedelta(hours=hours), END - timedelta(days=DAYS if hours > 24 else 1))
-        organisation = rng.randrange(10)
+        organisation = rng.randrange(organisations)
         parameters = {
             "from": begin.isoformat().replace("+00:00", "Z"), "to": end.isoformat().replace("+00:00", "Z"),
             "tz": rng.choice(ZONES), "granularity": step, "metrics": METRICS, "filter": f"org:eq:org-{organisation}",
@@ -161,19 +186,25 @@ def quantile(values: list[float], share: float) -> float:
     return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def peer(database: Database, asked: list) -> list[float]:
+def row(name: str, values: list[float]) -> str:
+    """A line of the table."""
+    shown = " | ".join(f"{quantile(values, share):.1f}" for share in (0.5, 0.9, 0.99, 1))
+    return f"| {name} | {len(values):,} | {shown} |"
+
+
+def peer(database: Database, asked: list) -> tuple[list[float], int]:
     """DuckDB over the same quarters of an hour: counts by bucket and group, one question at a time."""
     with tempfile.TemporaryDirectory() as directory:
         table = Path(directory) / "rows.csv"
         with open(table, "wb") as target:
             subprocess.run(
                 ["psql", "--no-psqlrc", "--quiet", f"--command=COPY (SELECT bucket AT TIME ZONE 'UTC' AS bucket, o.value AS org, "
-                 "r.api, r.route, r.status, requests, client_errors + server_errors AS errors FROM sluice_g1.api_15m_bench r "
-                 "JOIN sluice.dimension o ON o.id = r.org) TO STDOUT (FORMAT csv, HEADER)", database.uri],
+                 "r.api, r.route, r.status, requests, client_errors + server_errors AS errors FROM sluice_g1.api_15m r "
+                 f"JOIN sluice.dimension o ON o.id = r.org WHERE bucket >= '{END - timedelta(days=DAYS)}') TO STDOUT (FORMAT csv, HEADER)", database.uri],
                 stdout=target, check=True)
         store = duckdb.connect(str(Path(directory) / "rows.duckdb"))
         store.execute(f"CREATE TABLE rows AS SELECT * FROM read_csv('{table}') ORDER BY bucket")
-        print(f"DuckDB holds {store.execute('SELECT count(*) FROM rows').fetchone()[0]:,} rows", flush=True)
+        count = store.execute("SELECT count(*) FROM rows").fetchone()[0]
         taken = []
         for parameters, _, begin, end in asked[:1000]:
             width = WIDTHS[parameters["granularity"]]
@@ -186,13 +217,14 @@ def peer(database: Database, asked: list) -> list[float]:
                 [parameters["filter"].rpartition(":")[2], begin.replace(tzinfo=None), end.replace(tzinfo=None)]).fetchall()
             taken.append(time.monotonic() - begun)
         store.close()
-        return taken
+        return taken, count
 
 
 def main() -> None:
     """Reads the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_400_000)
+    parser.add_argument("--organisations", type=int, default=10)
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=7)
@@ -202,15 +234,16 @@ def main() -> None:
     context = Context(directory, Path(options.binary).resolve(), ROOT, False, options.seed, random.Random(options.seed))
     cluster = None
     try:
-        cluster = Cluster(directory)
+        cluster = Cluster(directory, SETTINGS)
         database = cluster.create("usage")
         roles = Roles(context, database)
         roles.migrate()
-        fill(context, roles, database, options.rows)
-        count = database.integer("SELECT count(*) FROM sluice_g1.api_15m_bench")
-        print(f"{count:,} rows of api by quarters of an hour", flush=True)
+        begun = time.monotonic()
+        fill(context, roles, database, options.rows, options.organisations)
+        count = database.integer("SELECT count(*) FROM sluice_g1.api_15m")
+        print(f"{count:,} rows of api by quarters of an hour, filled in {time.monotonic() - begun:.0f} s", flush=True)
         roles.start_serve()
-        asked = questions(context.rng, int(options.rate * options.seconds) + 200)
+        asked = questions(context.rng, int(options.rate * options.seconds) + 200, options.organisations)
         alone = []
         for parameters, *_ in asked[:200]:
             begun = time.monotonic()
@@ -218,12 +251,18 @@ def main() -> None:
             alone.append(time.monotonic() - begun)
         print(f"one at a time: p50 {quantile(alone[20:], .5):.1f} ms, p99 {quantile(alone[20:], .99):.1f}", flush=True)
         taken, statuses, kinds = ask(roles.query_port, roles.api.token, asked[200:], options.rate)
-        print(f"{len(taken)} questions at {options.rate:g}/s: {dict(statuses)}; p50 {quantile(taken, .5):.1f} ms, p90 "
-              f"{quantile(taken, .9):.1f}, p99 {quantile(taken, .99):.1f}, worst {quantile(taken, 1):.1f}", flush=True)
-        for kind, values in sorted(kinds.items(), key=lambda item: float(item[0].split()[0])):
-            print(f"  {kind}: {len(values)}, p50 {quantile(values, .5):.1f} ms, p99 {quantile(values, .99):.1f}", flush=True)
-        theirs = peer(database, asked[200:])
-        print(f"DuckDB, one at a time, counts only: p50 {quantile(theirs, .5):.1f} ms, p99 {quantile(theirs, .99):.1f}", flush=True)
+        load = Path("/proc/loadavg").read_text().split()[0]
+        print(f"{len(taken)} questions at {options.rate:g}/s: {dict(statuses)}; load average {load}", flush=True)
+        theirs, counted = peer(database, asked[200:])
+        lines = [
+            f"{count:,} rows of `api` by quarters of an hour, {DAYS} days, {options.organisations} organisations; "
+            f"{len(taken):,} different questions at {options.rate:g}/s.", "",
+            "| question | asked | p50 | p90 | p99 | worst |", "|---|---|---|---|---|---|",
+            row("all", taken), row("all, one at a time", alone[20:]),
+            *(row(kind, values) for kind, values in sorted(kinds.items(), key=lambda item: float(item[0].split()[0]))),
+            row("DuckDB, one at a time, counts only", theirs), "", f"Milliseconds. DuckDB over {counted:,} rows.",
+        ]
+        print("\n".join(lines), flush=True)
     finally:
         context.kill_all()
         if cluster:

@@ -118,16 +118,17 @@ package struct Table: Sendable {
         inBold: (String) -> String = { $0 }
     ) -> String {
         let rows = rows.map { $0.map(printable) }
-        var widths = header.map(\.count)
+        var widths = header.map(TextWidth.columns)
         for row in rows {
             for (column, text) in row.enumerated() where column < widths.count {
-                widths[column] = max(widths[column], text.count)
+                widths[column] = max(widths[column], TextWidth.columns(text))
             }
         }
         func line(_ cells: [String]) -> String {
             var text = ""
             for (column, cell) in cells.enumerated() where column < widths.count {
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                let count = widths[column] - TextWidth.columns(cell)
+                let padding = String(repeating: " ", count: count)
                 text += numeric[column] ? padding + cell : cell + padding
                 text += "  "
             }

@@ -64,8 +64,9 @@ struct SluiceCommand: AsyncParsableCommand {
         version: "sluice 0.1.0",
         subcommands: [
             UpCommand.self, GatewayCommand.self, PumpCommand.self, AggregatorCommand.self,
-            ServeCommand.self, ImportCommand.self, QueryCommand.self, StatusCommand.self,
-            CheckCommand.self, MigrateCommand.self, TokenCommand.self, SinkCommand.self,
+            ServeCommand.self, ImportCommand.self, QueryCommand.self, TopCommand.self,
+            StatusCommand.self, CheckCommand.self, MigrateCommand.self, TokenCommand.self,
+            SinkCommand.self,
             LogCommand.self, DeadLetterCommand.self, ReplayCommand.self, LoadCommand.self,
         ]
     )

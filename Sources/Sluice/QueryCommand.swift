@@ -1,5 +1,7 @@
 import ArgumentParser
 import Console
+import Threads
+import UnixSignals
 
 /// `sluice query`.
 struct QueryCommand: AsyncParsableCommand {
@@ -15,6 +17,10 @@ struct QueryCommand: AsyncParsableCommand {
                 --group-by status --granularity total
               sluice query --from -7d --granularity 1d --tz Europe/Berlin --filter api:eq:orders
               sluice query --filter status:in:500,502 --order -requests --limit 10 --format csv
+              sluice query --from -1h --granularity 1m --compare previous --watch 10s
+
+            On a terminal, tables come with bars and sparklines. --watch asks again and again until
+            Ctrl-C, which then is the way to end it: exit code 0.
             """
     )
 
@@ -54,19 +60,49 @@ struct QueryCommand: AsyncParsableCommand {
     @Option(help: "Most rows; default 1,000, at most 10,000.")
     var limit: Int?
 
-    @Option(help: "Compare with an earlier time; for servers that can.")
+    @Option(
+        parsing: .unconditional,
+        help: "Compare with an earlier time: previous, or a distance as -7d."
+    )
     var compare: String?
+
+    @Option(help: "Rows of nothing where nothing was: none or zero.")
+    var fill: String?
 
     @Option(help: "Format of the answer: table, json, csv or ndjson.")
     var format = OutputFormat.table
 
+    @Option(
+        defaultAsFlag: "2s",
+        help: ArgumentHelp(
+            "Ask again every interval (2s unless given) until Ctrl-C: a terminal is drawn over, "
+                + "elsewhere answers follow one another.",
+            valueName: "interval"
+        )
+    )
+    var watch: String?
+
+    @Option(help: "Colours, bars and sparklines of tables: auto (on terminals), always or never.")
+    var draw = DrawChoice.auto
+
     mutating func run() async throws {
         let client = try server.resolve(options)
+        guard let watch else {
+            return Terminal.output(try await answer(client))
+        }
+        guard let interval = DurationText.seconds(watch), (0.1...86_400).contains(interval) else {
+            throw ValidationError("--watch: \"\(watch)\" is no interval; write 500ms, 2s or 5m")
+        }
+        try await repeated(every: interval, client)
+    }
+
+    /// The text to be shown: one answer.
+    private func answer(_ client: QueryClient) async throws -> String {
         var parameters: [(String, String)] = []
         let single = [
             ("from", from), ("to", to), ("granularity", granularity), ("tz", tz),
             ("metrics", metrics), ("group_by", groupBy), ("order", order),
-            ("limit", limit.map(String.init)), ("compare", compare),
+            ("limit", limit.map(String.init)), ("compare", compare), ("fill", fill),
         ]
         for (name, value) in single {
             if let value { parameters.append((name, value)) }
@@ -75,9 +111,58 @@ struct QueryCommand: AsyncParsableCommand {
         // Tables are made from CSV because it keeps the order of columns.
         parameters.append(("format", format == .table ? "csv" : format.rawValue))
         let answer = try await client.get("/v1/usage", parameters)
-        guard format == .table else {
-            return Terminal.output(answer.hasSuffix("\n") ? answer : answer + "\n")
+        guard format == .table else { return answer.hasSuffix("\n") ? answer : answer + "\n" }
+        let drawing = Terminal.drawing(draw)
+        return UsageTable(answer, drawing: drawing, width: Terminal.columns).text
+    }
+
+    /// Shows answers until a signal comes; the last one stays on the screen.
+    private func repeated(every seconds: Double, _ client: QueryClient) async throws {
+        let command = self
+        if Terminal.canRedraw { TerminalDevice.enter(takesWholeScreen: false) }
+        defer { TerminalDevice.leave() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
+            group.addTask { for await _ in signals { return } }
+            group.addTask { try await command.ask(every: seconds, client) }
+            try await group.next()
+            group.cancelAll()
         }
-        Terminal.output(UsageTable.text(answer, inBold: Terminal.bold))
+    }
+
+    /// Asks and shows until cancelled; only the first answer must come.
+    private func ask(every seconds: Double, _ client: QueryClient) async throws {
+        var shown = 0
+        var isFirst = true
+        let drawing = Drawing(isUnicode: true, hasColour: false)
+        while !Task.isCancelled {
+            var text: String
+            do {
+                text = try await answer(client)
+            } catch let failure as CommandFailure {
+                if Task.isCancelled { return }
+                if isFirst || failure.code == 2 { throw failure }
+                text = "sluice: \(failure)\n"
+                if !Terminal.canRedraw {
+                    Terminal.write(text)
+                    text = ""
+                }
+            }
+            if Terminal.canRedraw {
+                let rows = TerminalDevice.size()?.rows ?? 24
+                let next = Redraw.inPlace(
+                    text,
+                    over: shown,
+                    rows: rows,
+                    Terminal.drawing(.auto) ?? drawing
+                )
+                Terminal.output(next.text)
+                shown = next.lines
+            } else {
+                Terminal.output(isFirst || format != .table || text.isEmpty ? text : "\n" + text)
+            }
+            isFirst = false
+            try? await Task.sleep(for: .seconds(seconds))
+        }
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Console
 import Foundation
 import Synchronization
+import Threads
 
 /// What is written to the person at the terminal; results go to standard output, all else here.
 enum Terminal {
@@ -15,6 +16,29 @@ enum Terminal {
     static let hasColour =
         hasOutput && ProcessInfo.processInfo.environment["NO_COLOR"] == nil
         && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+
+    /// Whether standard output can be written over: a terminal that knows how.
+    static let canRedraw =
+        hasOutput && ProcessInfo.processInfo.environment["TERM", default: "dumb"] != "dumb"
+
+    /// Columns of the terminal; of the variable `COLUMNS`, or 100, if there is none.
+    static var columns: Int {
+        if let size = TerminalDevice.size() { return size.columns }
+        let variable = ProcessInfo.processInfo.environment["COLUMNS"].flatMap { Int($0) }
+        return variable.map { min(max($0, 20), 10_000) } ?? 100
+    }
+
+    /// How graphs are drawn; nil if they are not.
+    static func drawing(_ choice: DrawChoice) -> Drawing? {
+        let environment = ProcessInfo.processInfo.environment
+        let isUnicode = Drawing.showsUnicode(environment)
+        switch choice {
+        case .auto: return canRedraw ? Drawing(isUnicode: isUnicode, hasColour: hasColour) : nil
+        case .always:
+            return Drawing(isUnicode: isUnicode, hasColour: environment["NO_COLOR"] == nil)
+        case .never: return nil
+        }
+    }
 
     /// Writes to standard error as it is.
     static func write(_ text: String) {
@@ -117,3 +141,13 @@ final class ProgressBar: Sendable {
 }
 
 extension OutputFormat: ExpressibleByArgument {}
+
+/// When colours, bars and sparklines are drawn.
+enum DrawChoice: String, CaseIterable, ExpressibleByArgument {
+    /// On terminals.
+    case auto
+    /// Always.
+    case always
+    /// Never.
+    case never
+}

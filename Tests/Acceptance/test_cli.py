@@ -14,7 +14,7 @@ from harness.query import QueryAPI
 from harness.registry import test
 
 COMMANDS: list[list[str]] = [
-    [], ["up"], ["gateway"], ["pump"], ["aggregator"], ["serve"], ["import"], ["query"], ["status"], ["check"], ["migrate"],
+    [], ["up"], ["gateway"], ["pump"], ["aggregator"], ["serve"], ["import"], ["query"], ["top"], ["status"], ["check"], ["migrate"],
     ["token"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["log"], ["log", "ls"], ["log", "cat"],
     ["log", "verify"], ["load"], ["sink"], ["sink", "ls"],
 ]

@@ -112,8 +112,8 @@ struct UsageTableTests {
             x              0           –            –        0 B
 
             """
-        #expect(UsageTable.text(csv, inBold: { $0 }) == expected)
-        #expect(UsageTable.text("api\r\n", inBold: { $0 }).hasPrefix("no rows"))
+        #expect(UsageTable(csv).text == expected)
+        #expect(UsageTable("api\r\n").text.hasPrefix("no rows"))
     }
 }
 

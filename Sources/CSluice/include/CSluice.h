@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "process.h"
+#include "terminal.h"
 
 /* CRC32C (Castagnoli, reflected, as in RFC 3720), continuing from `crc`; start with 0.
    Uses SSE4.2 where the processor has it, a table elsewhere. */

@@ -216,7 +216,8 @@ def fold_up(finer: dict[tuple, dict[str, Any]], seconds: int) -> dict[tuple, dic
 class Cluster:
     """A PostgreSQL cluster of the test's own, reached by a socket."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: str = "") -> None:
+        """Lines of `settings` come last in the server's configuration file."""
         self._binaries = _binaries()
         # Its user must be able to reach it, so it does not live in the test's private directory.
         self.root = Path(tempfile.mkdtemp(prefix="sluice-pg-", dir=os.environ.get("TMPDIR", "/tmp")))
@@ -233,7 +234,7 @@ class Cluster:
             f"listen_addresses = ''\nunix_socket_directories = '{self.root}'\nmax_connections = 100\n"
             "shared_buffers = 64MB\nlog_min_messages = warning\n"
             # Processes are killed here; the power is not cut.
-            "fsync = off\n")
+            f"fsync = off\n{settings}")
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(settings)
         self.start()
@@ -291,6 +292,10 @@ class Cluster:
         self._child.kill()
         self._child.wait()
 
+    def make_replica(self) -> "Replica":
+        """A streaming replica of the running server; not started."""
+        return Replica(self)
+
     def create(self, name: str) -> Database:
         """A new, empty database."""
         admin = Database(f"postgresql://sluice@/postgres?host={self.root}")
@@ -301,6 +306,51 @@ class Cluster:
         """Ends the server and removes its files."""
         self.kill()
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+class Replica:
+    """A hot standby that streams from a cluster, reached by a socket of its own."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._data = cluster.root / "replica"
+        self._sockets = cluster.root / "sockets"
+        self._sockets.mkdir()
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            os.chown(self._sockets, account.pw_uid, account.pw_gid)
+        cluster._command(
+            "pg_basebackup", f"--host={cluster.root}", "--username=sluice", f"--pgdata={self._data}", "--checkpoint=fast",
+            "--no-sync", "--wal-method=stream", "--write-recovery-conf")
+        self._child: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Starts it and waits until it answers, also after a crash."""
+        self._launch()
+
+        def answers() -> bool:
+            if self._child.poll() is not None:
+                self._launch()  # the children of a killed one had not left yet
+            return subprocess.run(["pg_isready", "--quiet", f"--host={self._sockets}"], check=False).returncode == 0
+
+        until(answers, "the replica answers", 60)
+
+    def _launch(self) -> None:
+        with open(self._cluster.log, "ab") as output:
+            self._child = subprocess.Popen(
+                [*_as_server(), str(_binaries() / "postgres"), "-D", str(self._data),
+                 "-c", f"unix_socket_directories={self._sockets}", "-c", "wal_retrieve_retry_interval=200ms"],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/")
+
+    def database(self, name: str) -> Database:
+        """A database of it."""
+        return Database(f"postgresql://sluice@/{name}?host={self._sockets}")
+
+    def kill(self) -> None:
+        """Ends it as kill -9 does; its children notice and leave."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
 
 
 class Embedded:
