@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Figures of the way through Kafka, on one machine with a real broker (noida-db; loopback only).
 
-Usage: .venv/bin/python Benchmarks/kafka.py [--records 2000000] [--rounds 7] [--folds 3] [--probes 200] [--codec none]
+Usage: .venv/bin/python Benchmarks/kafka.py [--records 2400000] [--rounds 6] [--folds 2] [--probes 150] [--codec none]
        [--linger 5] [--binary PATH] [--only topic,rollups,freshness]
 
-  1. log to topic: `sluice pump` and `kcat -P` in turn, each round into topics of its own and the other way round than the
-     one before. Both send the same records in the same order, with the same keys and partitioner, as many headers, acks=all,
-     idempotence, codec, linger, batch size and queue. kcat reads them from a file that was made of the log's segments. Time
-     counts from the start of the program until the broker has every message; processor time is the program's own.
-  2. topic to committed rollups: one aggregator, a topic that is full already, each round into a database of its own. Time
-     counts from the first commit seen to the last.
+  1. log to topic: `sluice pump` and `kcat -P` in turn, each round into topics of its own and the other way round than
+     the one before. Both send the same records in the same order, with the same keys and partitioner, as many headers,
+     acks=all, idempotence, codec, linger, batch size and queue. kcat reads them from a file that was made of the log's
+     segments. Time counts from the start of the program until the broker has every message; processor time is the
+     program's own.
+  2. topic to committed rollups: one aggregator, a topic that is full already, each round into a database of its own.
+     Time counts from the first commit seen to the last.
   3. freshness: a request through the gateway until the query API counts it, under steady load.
 
 The defaults take about five minutes. A figure is the median of its rounds; a ratio is the median of the pairs' ratios.
@@ -153,7 +154,9 @@ def client_properties(options: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def send_with_pump(context: Context, broker: Noida, roles: KafkaRoles, number: int, options: argparse.Namespace) -> Sent:
+def send_with_pump(
+    context: Context, broker: Noida, roles: KafkaRoles, number: int | str, options: argparse.Namespace,
+) -> Sent:
     """The pump, with a sink that has delivered nothing yet."""
     topic = f"pump-{number}"
     broker.create_topic(PARTITIONS, topic)
@@ -224,8 +227,8 @@ def to_topic(
         shutil.rmtree(broker.directory)
         print(
             f"pair {number}: pump {ours.rate:,.0f} records/s, {ours.program:.2f} µs (broker {ours.broker:.2f}); "
-            f"kcat {theirs.rate:,.0f}, {theirs.program:.2f} µs ({theirs.broker:.2f}); ratio {ours.rate / theirs.rate:.2f}",
-            flush=True)
+            f"kcat {theirs.rate:,.0f}, {theirs.program:.2f} µs ({theirs.broker:.2f}); "
+            f"ratio {ours.rate / theirs.rate:.2f}", flush=True)
         if number:
             pairs.append((ours, theirs))
     ratios = sorted(ours.rate / theirs.rate for ours, theirs in pairs)
@@ -234,8 +237,9 @@ def to_topic(
         return statistics.median(map(pick, pairs))
 
     return [
-        f"| log to topic | {median(lambda pair: pair[0].rate):,.0f} records/s beside {median(lambda pair: pair[1].rate):,.0f} "
-        f"of `kcat -P`: ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f} in {len(ratios)} pairs) |",
+        f"| log to topic | {median(lambda pair: pair[0].rate):,.0f} records/s beside "
+        f"{median(lambda pair: pair[1].rate):,.0f} of `kcat -P`: ratio {statistics.median(ratios):.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {len(ratios)} pairs) |",
         f"| processor time of a record on the way | pump {median(lambda pair: pair[0].program):.2f} µs, kcat "
         f"{median(lambda pair: pair[1].program):.2f} µs, the broker {median(lambda pair: pair[0].broker):.2f} µs |",
     ]
@@ -260,7 +264,8 @@ def to_rollups(
 
         def folded() -> int:
             return fresh.database.integer(
-                "SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM sluice.source, unnest(folded) r WHERE generation = 1")
+                "SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM sluice.source, unnest(folded) r "
+                "WHERE generation = 1")
 
         process = fresh.start_aggregator()
         seen = wait_for(folded, options.records, 0.02)
@@ -332,10 +337,10 @@ def freshness(context: Context, broker: Noida, cluster: Cluster, options: argpar
 def main() -> None:
     """Reads the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, default=2_000_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--probes", type=int, default=200)
+    parser.add_argument("--records", type=int, default=2_400_000)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--probes", type=int, default=150)
     parser.add_argument("--rate", type=int, default=500)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--codec", default="none")

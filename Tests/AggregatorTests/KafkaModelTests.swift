@@ -86,7 +86,7 @@ struct KafkaModelTests {
             let folded = found.rowCount > 0 ? found.text(0, 0) : nil
             let end = found.rowCount > 0 ? found.int(0, 1) : nil
             lines.append(
-                "\(log.id): durable \(log.durableOffset), ends \(String(describing: log.endOffset));"
+                "\(log.id): durable \(log.durableOffset);"
                     + " folded \(folded ?? "-"), end \(end ?? -1)"
             )
         }
