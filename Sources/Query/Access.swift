@@ -122,7 +122,7 @@ package final class Access: Sendable {
         if let known, time >= known.readAt, time - known.readAt < lifetimeMicroseconds {
             return known.token
         }
-        let token = try await database.read { connection throws(QueryFailure) in
+        let token = try await database.readPrimary { connection throws(QueryFailure) in
             do throws(PostgresError) {
                 return try TokenStore.find(hash: hash, connection)
             } catch { throw .database(error) }

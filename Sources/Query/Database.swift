@@ -1,17 +1,29 @@
 package import Logging
 package import Postgres
+package import Telemetry
 
 /// The query API's access to PostgreSQL: bounded connections, and failures put into words.
 package struct Database: Sendable {
     private let pool: PostgresPool
     private let exports: PostgresPool
+    private let replicas: ReplicaSet
     private let logger: Logger
 
-    /// A database with at most `poolSize` connections, made when first needed.
-    package init(_ configuration: QueryConfiguration, logger: Logger) {
-        func makePool(_ size: Int, _ waiters: Int, _ timeout: Int) -> PostgresPool {
+    /// A database with at most `poolSize` connections, made when first needed, and as many to each
+    /// replica.
+    package init(
+        _ configuration: QueryConfiguration,
+        metrics: MetricsRegistry,
+        logger: Logger
+    ) {
+        func makePool(
+            _ size: Int,
+            _ waiters: Int,
+            _ timeout: Int,
+            uri: String? = nil
+        ) -> PostgresPool {
             PostgresPool(
-                configuration.postgresURI,
+                uri ?? configuration.postgresURI,
                 size: size,
                 waitersMax: waiters,
                 options: PostgresConnectionOptions(
@@ -40,8 +52,29 @@ package struct Database: Sendable {
             configuration.exportsMax,
             configuration.exportTimeoutMilliseconds
         )
+        replicas = ReplicaSet(
+            configuration.replicaURIs.enumerated().map { index, uri in
+                Replica(
+                    uri,
+                    number: index + 1,
+                    pool: makePool(
+                        configuration.poolSize,
+                        configuration.poolWaitersMax,
+                        configuration.statementTimeoutMilliseconds,
+                        uri: uri
+                    ),
+                    metrics: metrics
+                )
+            },
+            primary: configuration.postgresURI,
+            lagMax: configuration.replicaLagMax,
+            logger: logger
+        )
         self.logger = logger
     }
+
+    /// Watches the replicas until cancelled; none is read from otherwise.
+    func watchReplicas() async { await replicas.run() }
 
     /// Does `body` in a transaction that sees what `scope` may see, as `read(_:)` does.
     package func read<T: Sendable>(
@@ -55,23 +88,65 @@ package struct Database: Sendable {
         }
     }
 
-    /// Does `body`, which only reads, with a connection on that connection's thread; once more if
-    /// the connection turned out to be lost, as after a restart of the database.
+    /// Does `body`, which only reads, with a connection to a replica that is up to date, else to
+    /// the primary, on that connection's thread; once more if the connection turned out to be lost.
     ///
-    /// No rows of anybody can be seen unless `body` says as whom it reads.
+    /// No rows of anybody can be seen unless `body` says as whom it reads. It may be called twice.
     ///
     /// On cancellation while waiting for a connection nothing has been read.
     package func read<T: Sendable>(
         _ body: @Sendable (PostgresConnection) throws(QueryFailure) -> T
     ) async throws(Problem) -> T {
         do {
-            do {
-                return try await pool.run { connection in try body(connection) }
-            } catch QueryFailure.database(let error) where error.isConnectionLost {
-                return try await pool.run { connection in try body(connection) }
+            if let value = try await replicas.read(body) { return value }
+            let replicas = replicas
+            return try await onPrimary { connection throws(QueryFailure) in
+                let value = try body(connection)
+                try replicas.promise(of: connection)
+                return value
             }
         } catch {
             throw problem(error)
+        }
+    }
+
+    /// As `read(_:)`, but with the primary whenever that can be reached: for what must hold at once
+    /// everywhere, such as the end of a token.
+    package func readPrimary<T: Sendable>(
+        _ body: @Sendable (PostgresConnection) throws(QueryFailure) -> T
+    ) async throws(Problem) -> T {
+        do {
+            do {
+                return try await onPrimary(body)
+            } catch {
+                guard Self.isLost(error), let value = try await replicas.read(body) else {
+                    throw error
+                }
+                return value
+            }
+        } catch {
+            throw problem(error)
+        }
+    }
+
+    /// Does `body` with the primary; once more if the connection turned out to be lost, as after a
+    /// restart of the database.
+    private func onPrimary<T: Sendable>(
+        _ body: @Sendable (PostgresConnection) throws(QueryFailure) -> T
+    ) async throws -> T {
+        do {
+            return try await pool.run { connection in try body(connection) }
+        } catch QueryFailure.database(let error) where error.isConnectionLost {
+            return try await pool.run { connection in try body(connection) }
+        }
+    }
+
+    /// Whether the database could not be reached.
+    private static func isLost(_ error: any Error) -> Bool {
+        switch error {
+        case QueryFailure.database(let cause): cause.isConnectionLost
+        case let cause as PostgresError: cause.isConnectionLost
+        default: false
         }
     }
 
@@ -92,6 +167,7 @@ package struct Database: Sendable {
     package func close() async {
         await pool.close()
         await exports.close()
+        await replicas.close()
     }
 
     private func problem(_ error: any Error) -> Problem {

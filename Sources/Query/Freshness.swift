@@ -27,7 +27,8 @@ package struct Freshness: Equatable, Sendable {
     /// Reads the state within the current transaction.
     ///
     /// A log is open until its end marker, until an operator retires it, or until 24 hours of
-    /// silence. With no open log, nothing is outstanding: complete up to now.
+    /// silence. With no open log, nothing is outstanding: complete up to now, on a replica up to
+    /// when the primary was where the replica is (`sluice.as_of`).
     package init(_ connection: PostgresConnection) throws(QueryFailure) {
         let result: PostgresResult
         do throws(PostgresError) {
@@ -39,7 +40,8 @@ package struct Freshness: Equatable, Sendable {
                       name || '=' || (extract(epoch FROM complete_since) * 1000000)::bigint, ',')
                     FROM sluice.rollup WHERE isfinite(complete_since)),
                   CASE WHEN count(*) = 0 THEN NULL
-                    ELSE coalesce(min(known) FILTER (WHERE is_open), now()) END,
+                    ELSE coalesce(min(known) FILTER (WHERE is_open), least(now(),
+                      nullif(current_setting('sluice.as_of', true), '')::timestamptz)) END,
                   EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
                     AND name IN (\(Self.names))),
                   coalesce(sum(mark), 0)::text,

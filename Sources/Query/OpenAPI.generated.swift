@@ -296,6 +296,26 @@ paths:
         "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
+    post:
+      operationId: recordsByBody
+      summary: Raw records, asked for with JSON; the fields are the parameters of GET.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: "#/components/schemas/RecordsRequest" }
+      responses:
+        "200": { $ref: "#/components/responses/Records" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "413": { $ref: "#/components/responses/BodyTooLarge" }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "415": { $ref: "#/components/responses/UnsupportedMediaType" }
+        "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
   /v1/records/{log_id}/{offset}:
     get:
       operationId: record
@@ -623,6 +643,18 @@ components:
         limit: { type: integer, minimum: 1, maximum: 10000 }
         cursor: { type: string }
         compare: { type: string }
+        format: { type: string, enum: [json, csv, ndjson] }
+    RecordsRequest:
+      type: object
+      additionalProperties: false
+      properties:
+        from: { type: string }
+        to: { type: string }
+        tz: { type: string }
+        filter: { $ref: "#/components/schemas/Texts" }
+        order: { type: string, enum: ["-completed_at", completed_at] }
+        limit: { type: integer, minimum: 1, maximum: 10000 }
+        cursor: { type: string }
         format: { type: string, enum: [json, csv, ndjson] }
     Time:
       type: string

@@ -7,7 +7,7 @@ extension QueryAPI {
         let scope = try await access.scope(authorization: request.authorization)
         let columns = RecordColumn.visible(to: scope)
         let question = try RecordsRequest(
-            try UsageParameters(query: request.query),
+            try await parameters(request),
             now: now(),
             visible: columns
         )

@@ -7,16 +7,7 @@ extension QueryAPI {
         _ kind: UsageRequest.Kind
     ) async throws(Problem) -> APIReply {
         let scope = try await access.scope(authorization: request.authorization)
-        let parameters: UsageParameters
-        if request.method == "POST" {
-            guard request.query.isEmpty else {
-                throw Problem(.invalidBody, "send the fields in the JSON body, not in the URL")
-            }
-            try checkMediaType(request.contentType)
-            parameters = try UsageParameters(json: try await request.body())
-        } else {
-            parameters = try UsageParameters(query: request.query)
-        }
+        let parameters = try await parameters(request)
         let time = now()
         let question = try UsageRequest(parameters, now: time, kind: kind)
         if question.limit == nil { return try await export(question, scope, time) }
@@ -124,6 +115,16 @@ extension QueryAPI {
             }
         }
         return reply
+    }
+
+    /// The parameters of a question, from the query string or from the body.
+    func parameters(_ request: APIRequest) async throws(Problem) -> UsageParameters {
+        guard request.method == "POST" else { return try UsageParameters(query: request.query) }
+        guard request.query.isEmpty else {
+            throw Problem(.invalidBody, "send the fields in the JSON body, not in the URL")
+        }
+        try checkMediaType(request.contentType)
+        return try UsageParameters(json: try await request.body())
     }
 
     private func checkMediaType(_ contentType: String?) throws(Problem) {

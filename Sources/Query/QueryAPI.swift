@@ -109,7 +109,10 @@ package struct QueryAPI: Sendable {
 
         /// Methods that the endpoint takes.
         var methods: [String] {
-            self == .usage || self == .top ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"]
+            switch self {
+            case .usage, .top, .records: ["GET", "HEAD", "POST"]
+            default: ["GET", "HEAD"]
+            }
         }
 
         /// The endpoint that answers `path`.
@@ -145,7 +148,7 @@ package struct QueryAPI: Sendable {
         now: @escaping @Sendable () -> Int64
     ) {
         self.configuration = configuration
-        database = Database(configuration, logger: logger)
+        database = Database(configuration, metrics: metrics, logger: logger)
         access = Access(configuration, database: database, now: now)
         audit = TokenAudit(configuration, metrics: metrics, logger: logger)
         origins = CrossOrigin(configuration.corsOrigins)

@@ -9,10 +9,18 @@ package struct QueryConfiguration: Sendable {
     /// libpq connection string of the database that holds the rollups.
     package var postgresURI: String
 
+    /// libpq connection strings of streaming replicas of it that questions may be read from.
+    package var replicaURIs: [String] = []
+
+    /// How far a replica may be behind and still answer. Chosen: no longer than people wait before
+    /// they reload.
+    package var replicaLagMax = Duration.seconds(10)
+
     /// Connections from clients at once; further ones wait to be accepted. Chosen.
     package var connectionsMax = 1_024
 
-    /// Connections to the database, hence queries that run at once; chosen: enough for a dashboard.
+    /// Connections to the database, and to each replica, hence queries that run at once; chosen:
+    /// enough for a dashboard.
     package var poolSize = 4
 
     /// Requests that may wait for a connection; the next ones are answered 503. Chosen.

@@ -64,6 +64,7 @@ package final class QueryServer: Service {
         let api = api
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await api.audit.run() }
+            group.addTask { await api.database.watchReplicas() }
             let result: Result<Void, any Error>
             do {
                 try await application.run()

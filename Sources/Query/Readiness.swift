@@ -28,7 +28,7 @@ final class Readiness: Sendable {
         {
             return
         }
-        let version = try await database.read { connection throws(QueryFailure) in
+        let version = try await database.readPrimary { connection throws(QueryFailure) in
             do throws(PostgresError) {
                 return try connection.query("SELECT max(version) FROM sluice.migration").int(0, 0)
             } catch { throw .database(error) }

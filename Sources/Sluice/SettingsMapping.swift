@@ -123,6 +123,8 @@ extension Settings {
         configuration.attemptsPerSecondMax = serve.attemptsMax
         configuration.auditRetention = serve.auditRetain
         configuration.corsOrigins = serve.corsOrigins
+        configuration.replicaURIs = serve.replicas.map { $0.reveal() }
+        configuration.replicaLagMax = serve.replicaLagMax
         return configuration
     }
 }

@@ -351,6 +351,17 @@ enum ConfigurationSchema {
             standard: "30d"
         ),
         Shape.Key(
+            "replicas",
+            .list(.secret),
+            "libpq URIs of streaming replicas of `postgres` that questions are read from."
+        ),
+        Shape.Key(
+            "replica_lag_max",
+            .duration(.milliseconds(100)...second * 3_600),
+            "How far a replica may be behind and still answer.",
+            standard: "10s"
+        ),
+        Shape.Key(
             "cors_origins",
             .list(.text),
             "Origins whose pages may ask, such as https://status.example.com; none by default."

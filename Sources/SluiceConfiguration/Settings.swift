@@ -157,6 +157,12 @@ package struct ServeSettings: Equatable, Sendable {
     /// How long uses of tokens are kept; zero: not at all.
     package var auditRetain = Duration.seconds(30 * 86_400)
 
+    /// Streaming replicas of the database that questions may be read from.
+    package var replicas: [Secret] = []
+
+    /// How far a replica may be behind and still answer.
+    package var replicaLagMax = Duration.seconds(10)
+
     /// Origins whose pages may ask.
     package var corsOrigins: [String] = []
 

@@ -45,12 +45,16 @@ struct SettingsDecoder {
         return settings
     }
 
-    private func decodeServe(_ node: ConfigurationNode) -> ServeSettings {
+    private mutating func decodeServe(_ node: ConfigurationNode) -> ServeSettings {
         var serve = ServeSettings()
         serve.listen = listenAddress(node["listen"]) ?? serve.listen
         serve.requestsMax = integer(node["requests_max"]) ?? serve.requestsMax
         serve.attemptsMax = integer(node["attempts_max"]) ?? serve.attemptsMax
         serve.auditRetain = duration(node["audit_retain"]) ?? serve.auditRetain
+        serve.replicas = (node["replicas"]?.elements ?? []).enumerated().compactMap {
+            secret($1, path: "serve.replicas[\($0)]")
+        }
+        serve.replicaLagMax = duration(node["replica_lag_max"]) ?? serve.replicaLagMax
         serve.corsOrigins = (node["cors_origins"]?.elements ?? []).compactMap(\.text)
         return serve
     }

@@ -103,6 +103,8 @@ def raw_records(context: Context) -> None:
     wanted = [row for row in expected if (row["latency"] or 0) >= slow and row["status"] in (200, 201, 404)]
     equal(both, wanted, "two filters")
 
+    posted = api.call("POST", "/v1/records", body=PERIOD | {"limit": 50, "filter": ["status:in:200,201"]}).json()["rows"]
+    equal(posted, page(limit="50", filters=["status:in:200,201"]).json()["rows"], "the same question as JSON")
     lines = page(limit="50", format="ndjson").body.splitlines()
     equal([json.loads(line) for line in lines], expected[:50], "NDJSON")
     table = list(csv.DictReader(io.StringIO(page(limit="50", format="csv").body.decode())))
