@@ -69,7 +69,7 @@ extension LogDirectory {
             return nil
         }
         let end = max(scan.validEnd, durable)
-        let moved = try seal(id, scan, end: end, mark: mark)
+        let moved = try seal(id, scan, durable: durable, end: end, mark: mark)
         return report(id, scan, durable: durable, movedAside: moved)
     }
 
@@ -121,6 +121,7 @@ extension LogDirectory {
     private func seal(
         _ id: LogID,
         _ scan: LogScan,
+        durable: Offset,
         end: Offset,
         mark: DurableMark
     ) throws(EventLogError) -> [String] {
@@ -133,7 +134,8 @@ extension LogDirectory {
             createdAt: time.wallMicroseconds(),
             lane: known?.lane,
             predecessor: known?.predecessor,
-            durableOffset: end,
+            // So that readers tell what was lost before it was synced from what was lost later.
+            durableOffset: min(durable, end),
             node: known?.node ?? "",
             region: known?.region ?? ""
         )

@@ -10,9 +10,9 @@ package struct LogReader {
     package private(set) var nextOffset: Offset
     /// Whether the end has been returned.
     package private(set) var isFinished = false
-    /// Whether the offsets of the last skip are gone without a trace: no segment holds them, and
-    /// neither damage nor a tombstone explains it. Who accounts for offsets must not call them
-    /// skipped: they are a gap, until somebody brings the segment back.
+    /// Whether the offsets of the last skip are gone without a trace: no segment holds them, they
+    /// were durable, and neither damage nor a tombstone explains it. Who accounts for offsets must
+    /// not call them skipped: they are a gap, until somebody brings the segment back.
     package private(set) var isMissing = false
 
     private let directory: String
@@ -76,8 +76,11 @@ package struct LogReader {
             let end = min(current.successor ?? mark.durableOffset, mark.durableOffset)
             if nextOffset < end {
                 let hasDamage = current.base == mark.segmentBase || current.cursor.damagedBytes > 0
-                let isDeleted = try isDeleted(nextOffset)
-                return skip(to: end, .damaged, isMissing: !hasDamage && !isDeleted)
+                var isMissing = false
+                if !hasDamage, try !isDeleted(nextOffset) {
+                    isMissing = try wasDurable(nextOffset, before: current.successor)
+                }
+                return skip(to: end, .damaged, isMissing: isMissing)
             }
             guard let successor = current.successor, successor <= mark.segmentBase else {
                 return mark.isEnded ? finish(mark) : nil
@@ -195,6 +198,26 @@ package struct LogReader {
     /// Whether a tombstone has an offset.
     private func isDeleted(_ offset: Offset) throws(EventLogError) -> Bool {
         try tombstones().contains { $0.offsets.contains(offset) }
+    }
+
+    /// Whether the segment that follows proves that an offset was durable once, or cannot tell.
+    ///
+    /// A power cut may leave a segment without its unsynced end, and the next one: then what lies
+    /// between was lost before it was synced. An end frame says nothing of what was synced.
+    private func wasDurable(
+        _ offset: Offset,
+        before successor: Offset?
+    ) throws(EventLogError) -> Bool {
+        guard let successor, var next = try open(successor), let header = next.cursor.header else {
+            return true
+        }
+        defer { next.cursor.close() }
+        if header.durableOffset > offset { return true }
+        let limit = try next.cursor.size()
+        while let found = try next.cursor.next(limit: limit) {
+            if found.header.kind != .end, found.header.durableOffset > offset { return true }
+        }
+        return false
     }
 
     /// Finds out where the current segment ends, once the durable mark is beyond it.

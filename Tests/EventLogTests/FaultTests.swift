@@ -77,6 +77,52 @@ struct FaultTests {
         #expect(number > 50)
     }
 
+    @Test(
+        "the end of a segment that a power cut took is a skip, unless it had been durable",
+        arguments: [false, true]
+    )
+    func lostTail(wasDurable: Bool) throws {
+        let fileSystem = MemoryFileSystem()
+        let directory = try makeDirectory(fileSystem)
+        let lane = try directory.openLane(0, smallConfiguration())
+        func segments() -> [String] { fileSystem.paths.filter { $0.hasSuffix(".log") } }
+        try lane.append(text: "kept")
+        try lane.write()
+        try lane.commit()
+        let first = try #require(segments().first)
+        let kept = try #require(fileSystem.bytes(of: first)).count
+        while segments().count < 2 {
+            try lane.append(text: "lost")
+            try lane.write()
+            if wasDurable { try lane.commit() }
+        }
+        // The next segment's header is there, or a record as well; what came before it is not.
+        for isEmpty in [false, true] {
+            let clone = fileSystem.killClone()
+            clone.setBytes(Array(try #require(clone.bytes(of: first)).prefix(kept)), of: first)
+            let second = segments()[1]
+            if isEmpty {
+                clone.setBytes(
+                    Array(try #require(clone.bytes(of: second)).prefix(4096)),
+                    of: second
+                )
+            }
+            let survivor = try makeDirectory(clone)
+            _ = try survivor.recover()
+            var reader = try survivor.reader(lane.logID, from: .zero)
+            var skipped = 0
+            while let item = try reader.next() {
+                guard case .skip(let range, let reason) = item, range.lowerBound == Offset(2) else {
+                    continue
+                }
+                skipped += 1
+                #expect(reason == .damaged)
+                #expect(reader.isMissing == wasDurable)
+            }
+            #expect(skipped == 1)
+        }
+    }
+
     @Test("recovery that fails at any operation can be repeated")
     func recoveryFaults() throws {
         let original = MemoryFileSystem()

@@ -76,8 +76,14 @@ struct Oracle {
         arrived[log, default: [:]][offset] = hash
     }
 
-    /// A skip marker came to the broker.
-    mutating func skip(_ log: LogID, _ range: Range<UInt64>) {
+    /// A skip marker came to the broker; what has come as a record has no other fate.
+    mutating func skip(_ log: LogID, _ range: Range<UInt64>, _ reason: SkipReason) throws {
+        if let offset = range.first(where: { arrived[log]?[$0] != nil }) {
+            throw Violation(
+                invariant: 4,
+                text: "\(log) \(offset) is \(reason.rawValue) now, and came as a record before"
+            )
+        }
         skipped[log, default: []].formUnion(range)
     }
 

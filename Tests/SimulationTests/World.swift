@@ -158,12 +158,13 @@ final class World {
     /// Puts a batch into the broker.
     func deliver(_ batch: SinkBatch, failing percent: Int) throws -> DeliveryResult {
         var result = DeliveryResult()
+        defer { trace?("  \(batch.log): \(batch.described); refused: \(result.exceptions)") }
         for item in batch.items {
             guard case .records(let records) = item else {
                 if random.chance(percent) {
                     result.add(item.firstOffset, .retry)
                 } else {
-                    takeMarker(item, batch)
+                    try takeMarker(item, batch)
                 }
                 continue
             }
@@ -194,7 +195,7 @@ final class World {
         return result
     }
 
-    private func takeMarker(_ item: SinkItem, _ batch: SinkBatch) {
+    private func takeMarker(_ item: SinkItem, _ batch: SinkBatch) throws {
         var headers = MessageHeaders()
         headers.log = batch.log
         headers.offset = item.firstOffset.rawValue
@@ -204,7 +205,8 @@ final class World {
             headers.marker = .skip
             headers.until = range.upperBound.rawValue
             headers.reason = reason
-            oracle.skip(batch.log, range.lowerBound.rawValue..<range.upperBound.rawValue)
+            let offsets = range.lowerBound.rawValue..<range.upperBound.rawValue
+            try oracle.skip(batch.log, offsets, reason)
         case .end:
             headers.marker = .end
             oracle.end(batch.log)
@@ -237,6 +239,21 @@ final class World {
         for (step, count) in folder.faults.hit { happened["fold: \(step)", default: 0] += count }
         folder.fold.close()
         addFolder()
+    }
+}
+
+extension SinkBatch {
+    /// Its items, for traces.
+    var described: String {
+        items.map { item in
+            switch item {
+            case .records(let records):
+                "\(records.baseOffset)..<\(records.nextOffset) of \(wanted.map { "\($0)" } ?? "all")"
+            case .skip(let range, let reason, _): "\(range) \(reason.rawValue)"
+            case .end: "end at \(item.firstOffset)"
+            }
+        }
+        .joined(separator: ", ")
     }
 }
 
