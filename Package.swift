@@ -154,7 +154,7 @@ let package = Package(
 
         // Assembly.
         module("Console"),
-        module("SluiceConfiguration", [.product(name: "Yams", package: "Yams")]),
+        module("SluiceConfiguration", ["Rollups", .product(name: "Yams", package: "Yams")]),
         .executableTarget(
             name: "Sluice",
             dependencies: [
@@ -223,7 +223,7 @@ let package = Package(
                 .product(name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle"),
             ]
         ),
-        tests("SluiceConfiguration", []),
+        tests("SluiceConfiguration", ["Rollups"]),
         tests("Console", []),
         tests("LoadGeneration", ["FileIOTesting"]),
         // The whole way of a record, in one process, from one seed.

@@ -25,7 +25,6 @@ extension CompactionRound {
         _ taken: inout Int,
         _ result: inout Result
     ) throws(CompactionFailure) -> RowSet {
-        guard definition.dimensions.first == .org else { return rows }
         let spans = groupSpans(of: rows).filter { span in isNew[span].contains(true) }
         let counts = try database { () throws(PostgresError) in
             try rowCounts(spans, rows, isNew, in: name, groups)
@@ -65,9 +64,12 @@ extension CompactionRound {
         KeyGroup(
             table: name,
             bucket: rows.buckets[span.lowerBound],
-            org: rows.ids[span.lowerBound * rows.width]
+            org: hasOrg ? rows.ids[span.lowerBound * rows.width] : 0
         )
     }
+
+    /// Whether the bound is per organisation; without that dimension it is per bucket.
+    private var hasOrg: Bool { definition.dimensions.first == .org }
 
     /// The runs of rows with the same bucket and organisation.
     private func groupSpans(of rows: RowSet) -> [Range<Int>] {
@@ -76,7 +78,7 @@ extension CompactionRound {
         while start < rows.count {
             var end = start + 1
             while end < rows.count, rows.buckets[end] == rows.buckets[start],
-                rows.ids[end * rows.width] == rows.ids[start * rows.width]
+                !hasOrg || rows.ids[end * rows.width] == rows.ids[start * rows.width]
             { end += 1 }
             spans.append(start..<end)
             start = end
@@ -107,13 +109,13 @@ extension CompactionRound {
         let found = try connection.query(
             """
             SELECT (SELECT count(*) FROM \(name) t
-                WHERE t.bucket = g.bucket AND t.org = g.org::integer)
+                WHERE t.bucket = g.bucket AND \(hasOrg ? "t.org = g.org::integer" : "g.org = 0"))
             FROM unnest($1::timestamptz[], $2::int8[]) WITH ORDINALITY AS g (bucket, org, position)
             ORDER BY g.position
             """,
             [
                 .timestamps(first.map { rows.buckets[$0] }),
-                .intArray(first.map { Int64(rows.ids[$0 * rows.width]) }),
+                .intArray(first.map { hasOrg ? Int64(rows.ids[$0 * rows.width]) : 0 }),
             ]
         )
         for (row, index) in unknown.enumerated() { counts[index] += Int(found.int(row, 0) ?? 0) }
@@ -153,7 +155,8 @@ extension CompactionRound {
         try database { () throws(PostgresError) in
             let existing = try connection.query(
                 """
-                DELETE FROM \(name) WHERE bucket = $1 AND org = $2::int8::integer
+                DELETE FROM \(name) WHERE bucket = $1
+                    AND \(hasOrg ? "org" : "0") = $2::int8::integer
                 RETURNING \(table.columnList)
                 """,
                 [.timestamp(group.bucket), .int(Int64(group.org))]

@@ -50,7 +50,9 @@ struct CompactionRound {
                     rows.coarsen(to: tier)
                     rows = try merged(rows, table.table(tier))
                 }
-                try amend(tier, with: rows, &groups, &hashes, &result)
+                // What is too old for this tier goes on to the coarser ones.
+                let kept = rows.dropping(before: table.horizons[tier] ?? .min)
+                try amend(tier, with: kept ?? rows, &groups, &hashes, &result)
             }
             try database { () throws(PostgresError) in
                 try step(.commit)
@@ -118,7 +120,7 @@ struct CompactionRound {
             let partition = Partition(tier, holding: rows.buckets[start])
             var end = start + 1
             while end < rows.count, rows.buckets[end] < partition.upperBound { end += 1 }
-            let name = "\(table.table(tier))_\(partition.suffix)"
+            let name = table.table(tier, partition)
             try database { () throws(PostgresError) in
                 try makePartition(partition, of: tier, name)
             }
@@ -213,6 +215,10 @@ struct CompactionRound {
         )
     }
 
-    /// The temporary table of keys.
-    private var staging: String { "compaction_keys_\(definition.name)" }
+    /// The temporary table of keys: one for each list of dimensions, since the session may outlive
+    /// a definition.
+    private var staging: String {
+        let dimensions = definition.dimensions.map(\.name).joined(separator: ",")
+        return "compaction_keys_\(String(StableHash.hash(dimensions), radix: 16))"
+    }
 }

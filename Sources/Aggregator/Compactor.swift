@@ -20,7 +20,7 @@ final class Compactor {
     /// that was stopped.
     private static let idleMilliseconds: Int64 = 30_000
 
-    /// Time between two looks for expired raw records; chosen: days are dropped.
+    /// Time between two looks for what is expired; chosen: days are dropped.
     private static let dropIntervalNanoseconds: UInt64 = 60_000_000_000
 
     private let configuration: AggregatorConfiguration
@@ -32,10 +32,12 @@ final class Compactor {
     private var connection: PostgresConnection?
     private var holdsLock = false
     private var groups = KeyGroupCache()
+    /// The version of the definitions that the groups were remembered under.
+    private var definitionsVersion: Int64 = 0
     private var hashes = ValueHashes()
     /// Rows that died since the last vacuum, by table.
     private var deadRows: [String: Int] = [:]
-    /// When to look for expired raw records again.
+    /// When to look for what is expired again.
     private var nextDrop: UInt64 = 0
     /// When the ledger is looked at again.
     private var reviewAt: UInt64 = 0
@@ -112,10 +114,13 @@ final class Compactor {
     private func compact() throws(CompactionFailure) -> Bool {
         let connection = try connected()
         guard try holdLock(connection) else { return false }
-        let generation = try activeGeneration(connection)
+        let catalog = try catalog(connection)
+        if catalog.definitionsVersion != definitionsVersion {
+            definitionsVersion = catalog.definitionsVersion
+            groups.removeAll()
+        }
         var hasBacklog = false
-        for definition in RollupDefinition.builtIn {
-            let table = RollupTable(definition: definition, generation: generation)
+        for table in catalog.tables {
             guard try hasDeltas(table, connection) else { continue }
             let started = time.monotonicNanoseconds()
             let round = CompactionRound(
@@ -141,12 +146,16 @@ final class Compactor {
         return hasBacklog
     }
 
-    /// Drops raw records that are past their retention, now and then.
+    /// Drops buckets and raw records that are past their retention, now and then.
     private func dropExpired(_ connection: PostgresConnection) throws(CompactionFailure) {
         let now = time.monotonicNanoseconds()
         guard now >= nextDrop else { return }
         nextDrop = now &+ Self.dropIntervalNanoseconds
         do throws(PostgresError) {
+            let buckets = try RollupRetention.enforce(on: connection)
+            if !buckets.isEmpty {
+                logger.info("buckets of rollups expired", metadata: ["partitions": "\(buckets)"])
+            }
             let dropped = try RecordRetention.enforce(on: connection)
             guard !dropped.isEmpty else { return }
             logger.info("raw records expired", metadata: ["partitions": "\(dropped)"])
@@ -241,20 +250,12 @@ final class Compactor {
         return holdsLock
     }
 
-    private func activeGeneration(
+    private func catalog(
         _ connection: PostgresConnection
-    ) throws(CompactionFailure) -> Int {
-        do throws(PostgresError) {
-            let active = try connection.query(FoldStatements.activeGeneration)
-            guard active.rowCount == 1, let generation = active.int(0, 0) else {
-                throw PostgresError(
-                    sqlState: "55000",
-                    call: "Compactor",
-                    message: "no generation is active"
-                )
-            }
-            return Int(generation)
-        } catch { throw .database(error) }
+    ) throws(CompactionFailure) -> RollupCatalog {
+        do throws(PostgresError) { return try RollupCatalog(connection) } catch {
+            throw .database(error)
+        }
     }
 
     private func hasDeltas(

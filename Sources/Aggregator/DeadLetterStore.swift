@@ -171,18 +171,18 @@ package final class DeadLetterStore {
         latest: Int64
     ) throws(FoldFailure) -> RedriveResult {
         var result = RedriveResult()
-        var output = FoldOutput(RollupDefinition.builtIn)
+        var output: FoldOutput
         var folded: [Int64] = []
         var logs: Set<LogID> = []
         var kept: [(id: Int64, letter: DeadLetter)] = []
-        let generation: Int
+        let catalog: RollupCatalog
         let places: [[Int32]]
         do throws(PostgresError) {
-            let active = try connection.query(FoldStatements.activeGeneration)
-            generation = Int(active.rowCount == 1 ? active.int(0, 0) ?? 0 : 0)
+            catalog = try RollupCatalog(connection)
+            output = catalog.makeOutput()
             let rows = try connection.query(
                 Self.loadLetters,
-                [.intArray(ids), .int(Int64(generation))]
+                [.intArray(ids), .int(Int64(catalog.generation))]
             )
             for row in 0..<rows.rowCount {
                 guard let id = rows.int(row, 0), let log = rows.uuid(row, 1),
@@ -211,7 +211,7 @@ package final class DeadLetterStore {
         } catch { throw .database(error) }
         let transaction = FoldTransaction(
             connection: connection,
-            generation: generation,
+            catalog: catalog,
             observer: observer
         )
         try transaction.redrive(

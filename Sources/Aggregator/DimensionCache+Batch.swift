@@ -8,7 +8,7 @@ extension DimensionCache {
     ///   - rollups: The rows.
     ///   - connection: A connection without open transaction.
     ///   - beforeLookup: Called if the database has to be asked at all.
-    /// - Returns: The database's id of each value id of each dimension, by its raw value.
+    /// - Returns: The database's id of each value id of each dimension, by its place.
     mutating func resolve(
         _ rollups: FoldBatch,
         on connection: PostgresConnection,
@@ -16,11 +16,11 @@ extension DimensionCache {
     ) throws(PostgresError) -> [[Int32]] {
         var values: [DimensionValue] = []
         var counts: [Int] = []
-        for dimension in Dimension.allCases {
-            let count = rollups.valueCount(of: dimension)
+        for (place, dimension) in rollups.dimensions.enumerated() {
+            let count = rollups.valueCount(at: place)
             counts.append(count)
             for id in 1..<max(1, UInt32(count)) {
-                values.append(DimensionValue(dimension, rollups.value(id, of: dimension)))
+                values.append(DimensionValue(dimension, rollups.value(id, at: place)))
             }
         }
         let found = try resolve(values, on: connection, beforeLookup: beforeLookup)

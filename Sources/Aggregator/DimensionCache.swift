@@ -18,7 +18,8 @@ package struct DimensionValue: Hashable, Comparable, Sendable {
     /// Orders values so that all processes insert them in the same order.
     package static func < (left: DimensionValue, right: DimensionValue) -> Bool {
         if left.dimension != right.dimension {
-            return left.dimension.rawValue < right.dimension.rawValue
+            return (left.dimension.rank, left.dimension.name)
+                < (right.dimension.rank, right.dimension.name)
         }
         return left.bytes.lexicographicallyPrecedes(right.bytes)
     }

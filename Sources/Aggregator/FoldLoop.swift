@@ -54,22 +54,22 @@ final class FoldLoop<Transport: FoldTransport>: Sendable {
 
     /// Folds until the signal to stop.
     func run() async {
-        var generation = 0
-        var spare = [FoldOutput(RollupDefinition.builtIn), FoldOutput(RollupDefinition.builtIn)]
+        var catalog: RollupCatalog?
+        var spare: [FoldOutput] = []
         var pending: FoldJob?
         while !stop.isStopping {
-            switch await housekeep(generation) {
+            switch await housekeep(catalog) {
             case .ready: break
             case .stopping: continue
             case .startOver(let active):
                 // What was collected was folded for another generation or another database.
                 if let job = pending { spare.append(job.emptied) }
                 pending = nil
-                generation = active
+                catalog = active
                 continue
             }
-            let output = spare.popLast() ?? FoldOutput(RollupDefinition.builtIn)
-            let next = FoldJob(batch: RetainedBatch(), output: output, generation: generation)
+            guard let catalog else { continue }
+            let next = FoldJob(catalog, spare: spare.popLast())
             guard let job = pending else {
                 pending = await collect(next)
                 if let empty = pending, empty.isEmpty {
@@ -114,31 +114,31 @@ final class FoldLoop<Transport: FoldTransport>: Sendable {
     private enum Outlook {
         /// Go on.
         case ready
-        /// Everything that is believed of the database was forgotten; fold for this generation.
-        case startOver(generation: Int)
+        /// Everything that is believed of the database was forgotten; fold for this catalog.
+        case startOver(RollupCatalog)
         /// End.
         case stopping
     }
 
     /// Lets the transport look after its affairs, and asks the database what it wants to know.
-    private func housekeep(_ generation: Int) async -> Outlook {
+    private func housekeep(_ catalog: RollupCatalog?) async -> Outlook {
         let isLost = await writer.run { $0.noticesLoss() }
         let due = await transport.run { transport in
             transport.housekeep()
             return transport.examination
         }
-        guard isLost || !due.isEmpty || generation == 0 else { return .ready }
+        guard isLost || !due.isEmpty || catalog == nil else { return .ready }
         isWriterIdle.store(false, ordering: .releasing)
         async let loaded = load(due)
         await attend()
         guard let state = await loaded else { return .stopping }
-        if generation == 0 {
+        if catalog == nil {
             await transport.run { $0.adopt(state, due) }
-            return .startOver(generation: state.generation)
+            return .startOver(state.catalog)
         }
-        if state.mustResync || state.generation != generation {
+        if state.mustResync || state.catalog != catalog {
             await transport.run { $0.distrust() }
-            return .startOver(generation: state.generation)
+            return .startOver(state.catalog)
         }
         await transport.run { $0.adopt(state, due) }
         return .ready

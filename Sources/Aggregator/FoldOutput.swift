@@ -121,8 +121,18 @@ package struct FoldOutput: Sendable {
     package private(set) var foldedCount = 0
 
     /// An empty output.
-    package init(_ definitions: [RollupDefinition]) {
-        rollups = FoldBatch(definitions)
+    ///
+    /// - Parameters:
+    ///   - definitions: The rollups that are folded into.
+    ///   - horizons: Before when nothing is counted in each of them; none if empty.
+    package init(_ definitions: [RollupDefinition], horizons: [Int64] = []) {
+        rollups = FoldBatch(definitions, horizons: horizons)
+    }
+
+    /// Whether it is one for the rollups and horizons of a catalog.
+    func fits(_ catalog: RollupCatalog) -> Bool {
+        rollups.definitions == catalog.definitions
+            && rollups.horizons == catalog.definitions.map(catalog.horizon)
     }
 
     /// Rows of all rollups.
@@ -298,6 +308,10 @@ package struct FoldOutput: Sendable {
             }
             guard view.completedAt <= latest else {
                 park(.future, "completed_at \(view.completedAt)", bytes, offset, log, &counts)
+                return
+            }
+            guard !rollups.isExpired(view) else {
+                counts.expired += 1
                 return
             }
             rollups.fold(view, bytes)

@@ -184,16 +184,10 @@ enum FoldStatements {
     ) throws(PostgresError) -> FoldedState {
         try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
             () throws(PostgresError) in
-            let active = try connection.query(activeGeneration)
-            guard active.rowCount == 1, let generation = active.int(0, 0) else {
-                throw PostgresError(
-                    sqlState: "55000",
-                    call: "FoldStatements.load",
-                    message: "no generation is active"
-                )
-            }
+            let catalog = try RollupCatalog(connection)
+            let generation = Int64(catalog.generation)
             let names = PostgresValue.textArray(examination.logs.map(\.description))
-            var state = FoldedState(generation: Int(generation))
+            var state = FoldedState(catalog: catalog)
             try loadPositions(examination, into: &state, on: connection)
             guard !examination.logs.isEmpty else { return state }
             let ranges = try connection.query(loadFolded, [.int(generation), names])

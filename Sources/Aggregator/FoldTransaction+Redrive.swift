@@ -10,7 +10,7 @@ extension FoldTransaction {
     ///
     /// - Parameters:
     ///   - output: What the records fold to.
-    ///   - ids: The database id of each value id of each text dimension, by its raw value.
+    ///   - ids: The database id of each value id of each dimension, by its place in the batch.
     ///   - folded: The letters that are folded, ascending.
     ///   - logs: The logs that they lay in.
     ///   - kept: The letters that still cannot be folded, with the reason of today, ascending.

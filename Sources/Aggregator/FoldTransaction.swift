@@ -22,10 +22,13 @@ enum FoldFailure: Error {
 /// they do not deadlock; rows that others may wait for come last, so that they are held shortly.
 struct FoldTransaction {
     let connection: PostgresConnection
-    let generation: Int
+    /// What is written to.
+    let catalog: RollupCatalog
     let observer: FoldObserver?
     /// Days whose partitions of raw records are there; nil if raw records are not kept.
     var recordDays: Set<Int64>?
+
+    var generation: Int { catalog.generation }
 
     /// Rows written and, per log, how many ranges its folded set has now.
     struct Result {
@@ -38,7 +41,7 @@ struct FoldTransaction {
     ///
     /// - Parameters:
     ///   - job: Which offsets are folded, what they fold to, and what moves together with them.
-    ///   - ids: The database id of each value id of each text dimension, by its raw value.
+    ///   - ids: The database id of each value id of each dimension, by its place in the batch.
     mutating func write(_ job: FoldJob, ids: [[Int32]]) throws(FoldFailure) -> Result {
         let output = job.output
         let wanted = job.batch.wanted
@@ -104,16 +107,22 @@ struct FoldTransaction {
 
     // MARK: Step 2
 
-    /// Locks the active generation against a switch, and aborts if it is another one.
+    /// Locks the active generation against a switch and against changes of its rollups, and aborts
+    /// if it is another one or they have changed.
     func checkGeneration() throws(FoldFailure) {
         let active = try database { () throws(PostgresError) in
             try step(.checkGeneration)
             return try connection.query(
-                "SELECT id FROM sluice.generation WHERE state = 'active' FOR SHARE"
+                """
+                SELECT id, definitions, horizons FROM sluice.generation
+                WHERE state = 'active' FOR SHARE
+                """
             )
         }
         let found = active.rowCount == 1 ? active.int(0, 0).map(Int.init) : nil
-        guard found == generation else { throw .generationChanged(found) }
+        guard found == generation, active.int(0, 1) == catalog.definitionsVersion,
+            active.int(0, 2) == catalog.horizonsVersion
+        else { throw .generationChanged(found) }
     }
 
     // MARK: Step 3
@@ -127,10 +136,14 @@ struct FoldTransaction {
         try step(.copyDeltas)
         var rows = 0
         for (index, definition) in output.rollups.definitions.enumerated() {
+            guard output.rollups.rowCount(of: index) > 0 else { continue }
             let table = RollupTable(definition: definition, generation: generation)
             let columns = table.columns.count
             // Integer dimensions are stored as they are, the others by id.
-            let places = definition.dimensions.map { $0.isInteger ? -1 : Int($0.rawValue) }
+            let places = definition.dimensions.map { dimension in
+                dimension.isInteger
+                    ? -1 : output.rollups.dimensions.firstIndex(of: dimension) ?? -1
+            }
             rows += try connection.copyIn(table.copy(into: table.deltaTable)) {
                 (writer: inout CopyWriter) throws(PostgresError) in
                 try output.rollups.forEachRow(of: index) { row throws(PostgresError) in

@@ -9,7 +9,8 @@ import Telemetry
 struct FoldJob: Sendable {
     var batch: RetainedBatch
     var output: FoldOutput
-    var generation: Int
+    /// What it was folded for.
+    var catalog: RollupCatalog
     /// How far the positions of a transport move together with the batch.
     var positions: [TransportOffset] = []
     /// What was not trusted: parked together with the batch, and not accounted for, so that the
@@ -19,10 +20,16 @@ struct FoldJob: Sendable {
     private var untrustedByteCount = 0
 
     /// A job that something is to be put into.
-    init(batch: RetainedBatch, output: FoldOutput, generation: Int) {
-        self.batch = batch
+    init(_ catalog: RollupCatalog, output: FoldOutput) {
+        batch = RetainedBatch()
         self.output = output
-        self.generation = generation
+        self.catalog = catalog
+    }
+
+    /// An empty job; `spare` is an output to be used again if it fits.
+    init(_ catalog: RollupCatalog, spare: FoldOutput? = nil) {
+        let isFit = spare?.fits(catalog) == true
+        self.init(catalog, output: (isFit ? spare : nil) ?? catalog.makeOutput())
     }
 
     /// Adds what was not trusted.
@@ -74,7 +81,7 @@ struct FoldResult: Sendable {
 
 /// What the database says about some logs and partitions.
 struct FoldedState: Sendable {
-    var generation: Int
+    var catalog: RollupCatalog
     var folded: [LogID: OffsetRanges] = [:]
     var ends: [LogID: UInt64] = [:]
     /// The organisations that logs may bill, where that is known.
@@ -173,7 +180,7 @@ final class FoldWriter {
                 case .generationChanged(let active):
                     metrics.retried(.generation)
                     logger.notice(
-                        "another generation is active",
+                        "another generation is active, or its rollups have changed",
                         metadata: ["active": "\(active.map(String.init) ?? "none")"]
                     )
                     result.mustResync = true
@@ -244,7 +251,7 @@ final class FoldWriter {
         let ids = try resolve(job.output.rollups, connection)
         var transaction = FoldTransaction(
             connection: connection,
-            generation: job.generation,
+            catalog: job.catalog,
             observer: observer,
             recordDays: configuration.recordsRetain == nil ? nil : recordDays
         )
@@ -293,8 +300,8 @@ final class FoldWriter {
         _ connection: PostgresConnection
     ) throws(FoldFailure) {
         let state = try load(Examination(logs: job.batch.logs), connection)
-        guard state.generation == job.generation else {
-            throw .generationChanged(state.generation)
+        guard state.catalog == job.catalog else {
+            throw .generationChanged(state.catalog.generation)
         }
         for (log, wanted) in job.batch.wanted {
             let done = state.folded[log] ?? OffsetRanges()

@@ -53,7 +53,7 @@ final class KafkaTransport: FoldTransport {
     var isAttending = false
 
     /// The batch being collected; empty in between.
-    var current = FoldJob(batch: RetainedBatch(), output: FoldOutput([]), generation: 0)
+    var current = FoldJob(.none)
     /// Logs with records that are gathered but not folded yet.
     var openLogs: [KafkaLog] = []
     /// Partitions of which the batch has messages.

@@ -11,29 +11,30 @@ extension Replay {
     private var old: String { "sluice_g\(active)" }
     private var new: String { "sluice_g\(building)" }
 
-    var tables: [RollupTable] {
-        RollupDefinition.builtIn.map { RollupTable(definition: $0, generation: building) }
-    }
+    var tables: [RollupTable] { catalog.tables }
 
-    /// The tables of a rollup, without schema: deltas and tiers.
-    private func names(_ table: RollupTable) -> [String] {
-        ["\(table.definition.name)_delta"]
-            + table.definition.tiers.map { "\(table.definition.name)_\($0.rawValue)" }
-    }
+    /// The tables of a rollup for SQL, without schema: deltas and tiers.
+    private func names(_ table: RollupTable) -> [String] { table.names.map(RollupTable.quoted) }
 
     /// Makes the generation and its empty tables, like those of the active one.
     func makeGeneration() throws(PostgresError) {
         try control.transaction { () throws(PostgresError) in
             try control.query(
-                "INSERT INTO sluice.generation (id, state) VALUES ($1, 'building')",
-                [.int(Int64(building))]
+                """
+                INSERT INTO sluice.generation (id, state, definitions, horizons)
+                VALUES ($1, 'building', $2, $3)
+                """,
+                [
+                    .int(Int64(building)), .int(catalog.definitionsVersion),
+                    .int(catalog.horizonsVersion),
+                ]
             )
             var statements = "CREATE SCHEMA \(new);"
             for table in tables {
                 for name in names(table) {
                     statements += "CREATE TABLE \(new).\(name) (LIKE \(old).\(name) INCLUDING ALL)"
                     statements +=
-                        name.hasSuffix("_delta")
+                        name == names(table)[0]
                         ? " WITH (autovacuum_vacuum_scale_factor = 0, "
                             + "autovacuum_vacuum_threshold = 20000);"
                         : " PARTITION BY RANGE (bucket);"
@@ -54,7 +55,7 @@ extension Replay {
         }
     }
 
-    private func drop(_ generation: Int) throws(PostgresError) {
+    func drop(_ generation: Int) throws(PostgresError) {
         try control.execute(
             """
             BEGIN;
@@ -109,13 +110,19 @@ extension Replay {
                 try control.execute("SET LOCAL lock_timeout = '\(Self.lockTimeout)'")
                 return try control.query(
                     """
-                    SELECT FROM sluice.generation WHERE id = $1 AND state = 'active' FOR UPDATE
+                    SELECT definitions FROM sluice.generation
+                    WHERE id = $1 AND state = 'active' FOR UPDATE
                     """,
                     [.int(Int64(active))]
                 )
             }
             guard held.rowCount == 1 else {
                 throw .refused("generation \(active) is not the active one any more")
+            }
+            guard held.int(0, 0) == catalog.definitionsVersion else {
+                throw .refused(
+                    "the definitions of the rollups were changed meanwhile; run it again"
+                )
             }
             while try catchUp(progress) > 0 {}
             try settleRange(from: from, to: to)
@@ -210,7 +217,7 @@ extension Replay {
         guard let outside else { return }
         let missing = try control.query(
             """
-            SELECT p.relname, c.relname, pg_get_expr(c.relpartbound, c.oid)
+            SELECT quote_ident(p.relname), quote_ident(c.relname), pg_get_expr(c.relpartbound, c.oid)
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
             JOIN pg_class p ON p.oid = i.inhparent
             WHERE p.relnamespace = $1::text::regnamespace AND p.relkind = 'p'
@@ -260,6 +267,8 @@ extension Replay {
             ON CONFLICT (generation, log_id) DO UPDATE SET folded = excluded.folded;
             DELETE FROM sluice.ledger WHERE generation = \(building);
             UPDATE sluice.ledger SET generation = \(building) WHERE generation = \(active);
+            UPDATE sluice.generation b SET horizons = a.horizons
+            FROM sluice.generation a WHERE a.id = \(active) AND b.id = \(building);
             UPDATE sluice.generation SET state = 'retired' WHERE id = \(active);
             UPDATE sluice.generation SET state = 'active' WHERE id = \(building);
             \(filled)

@@ -66,6 +66,8 @@ package final class Replay {
     var dimensions = DimensionCache(countMax: 500_000)
     /// The generation that is rebuilt.
     var active = 0
+    /// The rollups of the active generation, as written to the one that is being built.
+    var catalog = RollupCatalog.none
     /// The generation that is being built.
     var building = 0
     /// What was found to have no records, by log.
@@ -151,11 +153,33 @@ package final class Replay {
             throw .refused("no generation is active; run sluice migrate")
         }
         active = Int(live)
-        report.isResumed = found.int(0, 1) != nil
-        building = Int(found.int(0, 1) ?? last + 1)
+        let resumable = try resumable(found.int(0, 1).map(Int.init))
+        report.isResumed = resumable != nil
+        building = resumable ?? Int(last) + 1
+        catalog = try sql { () throws(PostgresError) in
+            try RollupCatalog(control).of(generation: building)
+        }
         report.generation = building
         if !report.isResumed {
             try sql { () throws(PostgresError) in try makeGeneration() }
+        }
+    }
+
+    /// The generation to continue, unless the definitions of rollups have changed since it was
+    /// begun: then it lacks what it has folded already, and is dropped.
+    private func resumable(_ building: Int?) throws(ReplayError) -> Int? {
+        guard let building else { return nil }
+        return try sql { () throws(PostgresError) in
+            let isSame = try control.query(
+                """
+                SELECT b.definitions = a.definitions FROM sluice.generation a, sluice.generation b
+                WHERE a.state = 'active' AND b.id = $1
+                """,
+                [.int(Int64(building))]
+            )
+            if isSame.bool(0, 0) == true { return building }
+            try drop(building)
+            return nil
         }
     }
 
@@ -292,11 +316,7 @@ package final class Replay {
     }
 
     private func emptyJob() -> FoldJob {
-        FoldJob(
-            batch: RetainedBatch(),
-            output: FoldOutput(RollupDefinition.builtIn),
-            generation: building
-        )
+        FoldJob(catalog)
     }
 
     private func write(_ job: inout FoldJob) throws(ReplayError) {
@@ -305,7 +325,7 @@ package final class Replay {
         }
         let transaction = FoldTransaction(
             connection: connection,
-            generation: building,
+            catalog: catalog,
             observer: nil
         )
         do throws(FoldFailure) {
@@ -317,6 +337,6 @@ package final class Replay {
                 throw .refused("generation \(building) was changed by somebody else")
             }
         }
-        job = FoldJob(batch: RetainedBatch(), output: job.emptied, generation: building)
+        job = FoldJob(catalog, spare: job.emptied)
     }
 }

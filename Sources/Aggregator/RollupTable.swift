@@ -5,9 +5,11 @@ import Rollups
 struct RollupTable: Sendable {
     let definition: RollupDefinition
     let generation: Int
+    /// Before when the buckets of tiers were dropped; tiers that are not here keep everything.
+    var horizons: [Tier: Int64] = [:]
 
     /// The key columns: bucket, then the dimensions.
-    var keyColumns: [String] { ["bucket"] + definition.dimensions.map(\.name) }
+    var keyColumns: [String] { ["bucket"] + definition.dimensions.map { Self.quoted($0.name) } }
 
     /// The measures, in the order of the SQL columns.
     var measureColumns: [String] {
@@ -29,10 +31,34 @@ struct RollupTable: Sendable {
     var schema: String { "sluice_g\(generation)" }
 
     /// The table that folds insert into.
-    var deltaTable: String { "\(schema).\(definition.name)_delta" }
+    var deltaTable: String { table("delta") }
 
     /// The partitioned table of a tier.
-    func table(_ tier: Tier) -> String { "\(schema).\(definition.name)_\(tier.rawValue)" }
+    func table(_ tier: Tier) -> String { table(tier.rawValue) }
+
+    /// A partition of the table of a tier.
+    func table(_ tier: Tier, _ partition: Partition) -> String {
+        table("\(tier.rawValue)_\(partition.suffix)")
+    }
+
+    private func table(_ suffix: String) -> String {
+        "\(schema).\(Self.quoted("\(definition.name)_\(suffix)"))"
+    }
+
+    /// The names of its tables, deltas first, without schema and as they are, without quotes.
+    var names: [String] {
+        (["delta"] + definition.tiers.map(\.rawValue)).map { "\(definition.name)_\($0)" }
+    }
+
+    /// A name for SQL: in quotes if it has other characters than the built-in names.
+    static func quoted(_ name: String) -> String {
+        let isPlain = name.utf8.allSatisfy { byte in
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                || byte == UInt8(ascii: "_")
+        }
+        return isPlain ? name : "\"" + name.replacing("\"", with: "\"\"") + "\""
+    }
 
     /// The `COPY` that appends rows to a table.
     func copy(into table: String) -> String {

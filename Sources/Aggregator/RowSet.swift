@@ -21,8 +21,15 @@ struct RowSet {
 
     /// An empty set for rows of a rollup.
     init(_ definition: RollupDefinition) {
-        width = definition.dimensions.count
-        blobs = definition.countsKeys ? 4 : 3
+        self.init(
+            width: definition.dimensions.count,
+            blobs: definition.countsKeys ? 4 : 3
+        )
+    }
+
+    private init(width: Int, blobs: Int) {
+        self.width = width
+        self.blobs = blobs
     }
 
     /// How many rows there are.
@@ -111,6 +118,14 @@ struct RowSet {
         arena.append(contentsOf: other.arena)
         ends.reserveCapacity(ends.count + other.ends.count)
         for end in other.ends { ends.append(base + end) }
+    }
+
+    /// The rows of the buckets from a time on; nil if those are all.
+    func dropping(before horizon: Int64) -> RowSet? {
+        guard buckets.contains(where: { $0 < horizon }) else { return nil }
+        var result = RowSet(width: width, blobs: blobs)
+        for row in buckets.indices where buckets[row] >= horizon { result.append(self, row) }
+        return result
     }
 
     /// Moves every row into the bucket of a coarser tier.

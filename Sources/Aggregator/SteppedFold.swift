@@ -18,7 +18,7 @@ package final class SteppedFold {
     private let stop: StopSignal
     private let metrics: AggregatorMetrics
     private let logger: Logger
-    private var generation = 0
+    private var catalog: RollupCatalog?
     /// What is collected and not written, oldest first; two at most.
     private var jobs: [FoldJob] = []
 
@@ -114,9 +114,8 @@ package final class SteppedFold {
     ///
     /// - Parameter patience: Nanoseconds to wait for something to collect.
     package func collect(patience: UInt64) {
-        guard jobs.count < 2, prepare() else { return }
-        let output = FoldOutput(RollupDefinition.builtIn)
-        var job = FoldJob(batch: RetainedBatch(), output: output, generation: generation)
+        guard jobs.count < 2, prepare(), let catalog else { return }
+        var job = FoldJob(catalog)
         let giveUpAt = min(transport.nextExamination, transport.now &+ patience)
         transport.collect(into: &job, giveUpAt: giveUpAt) { true }
         if !job.isEmpty { jobs.append(job) }
@@ -167,15 +166,15 @@ package final class SteppedFold {
         let isLost = writer.noticesLoss()
         transport.housekeep()
         let due = transport.examination
-        guard isLost || !due.isEmpty || generation == 0 else { return true }
+        guard isLost || !due.isEmpty || catalog == nil else { return true }
         guard let state = writer.load(due) else { return false }
-        if generation != 0, state.mustResync || state.generation != generation {
+        if let catalog, state.mustResync || state.catalog != catalog {
             transport.distrust()
             jobs.removeAll()
-            generation = state.generation
+            self.catalog = state.catalog
             return false
         }
-        generation = state.generation
+        catalog = state.catalog
         transport.adopt(state, due)
         return true
     }

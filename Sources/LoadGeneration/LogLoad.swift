@@ -14,6 +14,8 @@ package struct LogLoad: Sendable {
     package var start: Int64
     /// Event time between two records, µs.
     package var stepMicroseconds: Int64
+    /// How many values the tag `tenant` of the records has; none if 0.
+    package var tenants = 0
 
     /// A plan.
     package init(
@@ -48,6 +50,7 @@ package struct LogLoad: Sendable {
             start: start,
             stepMicroseconds: stepMicroseconds
         )
+        synthesizer.tenants = tenants
         var end = Offset.zero
         _ = try directory.writeSealedLog(id: log, configuration) {
             writer throws(EventLogError) in

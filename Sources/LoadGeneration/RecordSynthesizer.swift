@@ -22,6 +22,9 @@ package struct RecordSynthesizer {
         (Array("python-requests/2.32.3".utf8), Array("python".utf8), []),
     ]
 
+    /// How many values the tag `tenant` has; without any, records have no tags.
+    package var tenants = 0
+
     /// Event time of the next record, in microseconds since 1970.
     package var eventTime: Int64 { clock }
 
@@ -72,6 +75,13 @@ package struct RecordSynthesizer {
         if !agent.platform.isEmpty { encoder.put(.platform, agent.platform) }
         encoder.put(.path, endpoint.path)
         encoder.put(.gatewayDurationUS, gateway)
+        if tenants > 0 { putTenant(into: &encoder) }
         clock += step
+    }
+
+    /// Puts the tag `tenant`, or none as often as any of its values.
+    private mutating func putTenant(into encoder: inout RecordEncoder) {
+        let number = random.below(tenants + 1)
+        if number > 0 { encoder.putTag(key: "tenant", value: "t\(number)") }
     }
 }

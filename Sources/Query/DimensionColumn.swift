@@ -42,6 +42,14 @@ enum DimensionColumn: Equatable, Sendable {
         }
     }
 
+    /// SQL of the value in raw records.
+    var expressionOfRecords: String {
+        if case .identifier(let name) = self, let tag = Dimension(name: name)?.tagName {
+            return RecordColumn.tagExpression(tag)
+        }
+        return expression
+    }
+
     /// The value that the integer `number` stands for, unless it is an id to be looked up.
     func value(_ number: Int64) -> Value {
         if number == 0 { return .null }

@@ -1,5 +1,5 @@
 package import Postgres
-import Rollups
+package import Rollups
 
 /// How current the rollups are, and which generation of them is active; read with each question.
 package struct Freshness: Equatable, Sendable {
@@ -13,6 +13,12 @@ package struct Freshness: Equatable, Sendable {
     /// From when on all raw records are there, the earliest of all times for always; nil if none
     /// are kept.
     package var recordsSince: Int64?
+
+    /// The rollups that users have defined.
+    package var userRollups: [RollupDefinition]
+
+    /// Before when tiers were dropped, by rollup, microseconds since the Unix epoch.
+    package var horizons: [String: [Tier: Int64]]
 
     /// Up to when all open logs are known to be counted; nil if no log was ever seen.
     package var completeTo: Int64?
@@ -43,12 +49,22 @@ package struct Freshness: Equatable, Sendable {
                     ELSE coalesce(min(known) FILTER (WHERE is_open), least(now(),
                       nullif(current_setting('sluice.as_of', true), '')::timestamptz)) END,
                   EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
-                    AND name IN (\(Self.names))),
+                    AND (name IN (\(Self.names))
+                      OR name IN (SELECT unnest(dimensions) FROM sluice.rollup
+                        WHERE NOT is_built_in))),
                   coalesce(sum(mark), 0)::text,
                   (SELECT CASE WHEN since = '-infinity' THEN \(Self.always)
                       ELSE (extract(epoch FROM since) * 1000000)::bigint END
                     FROM (SELECT sluice.records_complete_since() AS since) r
-                    WHERE since IS NOT NULL)
+                    WHERE since IS NOT NULL),
+                  (SELECT string_agg(concat_ws('|', name, array_to_string(dimensions, ','),
+                      array_to_string(tiers, ','), counts_keys::text), ';')
+                    FROM sluice.rollup WHERE NOT is_built_in),
+                  (SELECT string_agg(rollup || '|' || horizons, ';') FROM (
+                      SELECT rollup, string_agg(
+                        tier || '=' || (extract(epoch FROM horizon) * 1000000)::bigint, ',')
+                        AS horizons
+                      FROM sluice.rollup_tier WHERE isfinite(horizon) GROUP BY rollup) t)
                 FROM (
                   SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known,
                     ended_at IS NULL AND end_offset IS NULL AND retired_at IS NULL
@@ -74,6 +90,19 @@ package struct Freshness: Equatable, Sendable {
                 completeSince[String(halves[0])] = since
             }
         }
+        userRollups = Self.fields(result.text(0, 6)).compactMap { fields in
+            guard fields.count == 4 else { return nil }
+            return RollupDefinition(
+                stored: fields[0],
+                dimensions: fields[1],
+                tiers: fields[2],
+                countsKeys: fields[3] == "true"
+            )
+        }
+        horizons = [:]
+        for fields in Self.fields(result.text(0, 7)) where fields.count == 2 {
+            horizons[fields[0]] = Tier.horizons(stored: fields[1])
+        }
         completeTo = result.timestamp(0, 2)
         hasOther = result.bool(0, 3) ?? true
         state = result.text(0, 4) ?? ""
@@ -81,6 +110,30 @@ package struct Freshness: Equatable, Sendable {
         if let recordsSince, recordsSince > Self.always {
             completeSince[RollupDefinition.records.name] = recordsSince
         }
+        keepHorizons()
+    }
+
+    /// Parts between semicolons, each as its fields between bars.
+    private static func fields(_ text: String?) -> [[String]] {
+        (text ?? "").split(separator: ";").map { part in
+            part.split(separator: "|").map(String.init)
+        }
+    }
+
+    /// A rollup of which even the longest kept tier was dropped is not complete before that.
+    private mutating func keepHorizons() {
+        for rollup in RollupDefinition.builtIn + userRollups {
+            guard let kept = horizons[rollup.name] else { continue }
+            let horizon = rollup.tiers.map { kept[$0] ?? .min }.min() ?? .min
+            if horizon > .min {
+                completeSince[rollup.name] = max(completeSince[rollup.name] ?? .min, horizon)
+            }
+        }
+    }
+
+    /// The rollups that questions may be answered from, smallest first.
+    func rollups(besides builtIn: [RollupDefinition]) -> [RollupDefinition] {
+        userRollups.isEmpty ? builtIn : RollupDefinition.sorted(builtIn + userRollups)
     }
 
     /// `recordsSince` as text; nil if all records are there.

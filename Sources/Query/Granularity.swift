@@ -1,3 +1,5 @@
+package import Rollups
+
 /// Width of the buckets of an answer.
 package enum Granularity: String, CaseIterable, Sendable {
     /// One minute.
@@ -46,6 +48,18 @@ package enum Granularity: String, CaseIterable, Sendable {
         case .minute: 60
         case .fiveMinutes: 300
         default: 900
+        }
+    }
+
+    /// Whether every bucket of this width is a whole number of a tier's: always, or because local
+    /// days are those of UTC. The whole range as one goes by any tier.
+    package func fits(_ tier: Tier, zone: String) -> Bool {
+        if tier.microseconds <= finestSecondsNeeded * 1_000_000 { return true }
+        switch self {
+        case .minute, .fiveMinutes, .quarterHour: return false
+        case .hour: return tier == .hour && zone == "UTC"
+        case .day, .week, .month: return zone == "UTC"
+        case .total: return true
         }
     }
 }

@@ -592,10 +592,14 @@ components:
       type: string
       enum: [1m, 5m, 15m, 1h, 1d, 1w, 1mo, total, auto]
     Dimension:
-      type: string
-      enum:
-        [org, api, version, route, method, status, status_class, outcome, region, application, key,
-         plan, country, user_agent, platform, upstream]
+      description: One that all records have, or the value of a tag.
+      anyOf:
+        - type: string
+          enum:
+            [org, api, version, route, method, status, status_class, outcome, region, application,
+             key, plan, country, user_agent, platform, upstream]
+        - type: string
+          pattern: "^tag\\.[A-Za-z0-9_.-]{1,59}$"
     Metric:
       type: string
       enum:
@@ -752,6 +756,12 @@ components:
               dimensions: { type: array, items: { type: string } }
               tiers: { type: array, items: { type: string, enum: [1m, 15m, 1h, 1d] } }
               complete_since: { oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }] }
+              built_in: { type: boolean }
+              kept_since:
+                type: object
+                description: By tier, before when buckets have been dropped; null for none.
+                additionalProperties:
+                  oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }]
         records:
           type: [object, "null"]
           description: Raw records; null if none are kept.

@@ -53,6 +53,10 @@ package struct Planner: Sendable {
     /// not here is complete from the beginning.
     package var completeSince: [String: Int64] = [:]
 
+    /// Before when tiers were dropped, by rollup, microseconds since the Unix epoch; tiers that are
+    /// not here keep everything. No tier is kept longer than a coarser one.
+    package var horizons: [String: [Tier: Int64]] = [:]
+
     /// From when on raw records answer what no rollup does, microseconds since the Unix epoch; nil
     /// if they are not kept, or not for this question.
     package var recordsSince: Int64?
@@ -69,9 +73,10 @@ package struct Planner: Sendable {
     package func plan(_ request: UsageRequest) throws(Problem) -> Plan {
         let candidates = try candidates(for: request)
         // The finest tier of all decides about rounding: whoever lacks it must not round further.
-        let finest = candidates.map(\.finestTier).min() ?? .minute
+        let finest = candidates.map { finestTier(of: $0, at: request.from) }.min() ?? .minute
+        let finestAtEnd = candidates.map { finestTier(of: $0, at: request.to) }.min() ?? .minute
         let from = CivilTime.floor(request.from, to: finest.microseconds)
-        let to = CivilTime.ceiling(request.to, to: finest.microseconds)
+        let to = CivilTime.ceiling(request.to, to: finestAtEnd.microseconds)
         let seconds = (from: from / 1_000_000, to: to / 1_000_000)
         guard let zone = Zone(request.zoneName, from: seconds.from, to: seconds.to) else {
             throw .invalid("tz", "\"\(request.zoneName)\" is not an IANA time zone")
@@ -95,10 +100,13 @@ package struct Planner: Sendable {
         }
         let rollup =
             candidates.first { rollup in
-                rollup.finestTier == finest
-                    || rollup.finestTier.microseconds <= granularity.finestSecondsNeeded * 1_000_000
-                        && from % rollup.finestTier.microseconds == 0
-                        && to % rollup.finestTier.microseconds == 0
+                let first = finestTier(of: rollup, at: request.from)
+                let last = finestTier(of: rollup, at: request.to)
+                return
+                    (first == finest
+                    || granularity.fits(first, zone: request.zoneName)
+                        && from % first.microseconds == 0)
+                    && (last == finestAtEnd || to % last.microseconds == 0)
             } ?? candidates[0]
         return Plan(
             rollup: rollup,
@@ -110,6 +118,14 @@ package struct Planner: Sendable {
             spans: Self.spans(rollup, from, to, buckets),
             readFrom: from
         )
+    }
+
+    /// The finest tier of which the bucket of a time is still there; the coarsest if none is.
+    private func finestTier(of rollup: RollupDefinition, at time: Int64) -> Tier {
+        guard let horizons = horizons[rollup.name] else { return rollup.finestTier }
+        return rollup.tiers.first { tier in
+            CivilTime.floor(time, to: tier.microseconds) >= horizons[tier] ?? .min
+        } ?? rollup.tiers[rollup.tiers.count - 1]
     }
 
     /// The rollups that have the dimensions, the measures, a tier fine enough and every record of
@@ -128,8 +144,12 @@ package struct Planner: Sendable {
             if let records { return [records] }
             throw Self.refusal(needed, request.metrics)
         }
-        let tierMax = request.granularity.map { $0.finestSecondsNeeded * 1_000_000 } ?? .max
-        let fine = covering.filter { $0.finestTier.microseconds <= tierMax }
+        let fine = covering.filter { rollup in
+            request.granularity?.fits(
+                finestTier(of: rollup, at: request.from),
+                zone: request.zoneName
+            ) ?? true
+        }
         let whole = fine.filter { rollup in
             completeSince[rollup.name].map { $0 <= request.from } ?? true
         }
@@ -138,7 +158,7 @@ package struct Planner: Sendable {
         let longest = fine.min { left, right in
             (completeSince[left.name] ?? .min) < (completeSince[right.name] ?? .min)
         }
-        guard let longest else { throw Self.tooCoarse(first, needed) }
+        guard let longest else { throw tooCoarse(covering, first, request, needed) }
         return [longest]
     }
 
@@ -150,6 +170,30 @@ package struct Planner: Sendable {
             to: RollupDefinition.records.finestTier.microseconds
         )
         return start >= recordsSince ? .records : nil
+    }
+
+    /// Says that only coarser tiers are kept, at all or for so long.
+    private func tooCoarse(
+        _ covering: [RollupDefinition],
+        _ first: RollupDefinition,
+        _ request: UsageRequest,
+        _ needed: [Dimension]
+    ) -> Problem {
+        let finest = covering.first { rollup in
+            request.granularity?.fits(rollup.finestTier, zone: request.zoneName) ?? true
+        }
+        guard let finest else { return Self.tooCoarse(first, needed) }
+        let since = finest.tiers.compactMap { tier -> String? in
+            guard let horizon = horizons[finest.name]?[tier] else { return nil }
+            return "\(tier.rawValue) since \(CivilTime.utc(microseconds: horizon))"
+        }
+        return Problem(
+            .notCovered,
+            "rollup \(finest.name) keeps its tiers for a limited time "
+                + "(\(since.joined(separator: ", "))); ask for a coarser granularity than "
+                + "\(request.granularity?.rawValue ?? "auto"), or for a later from",
+            parameter: "from"
+        )
     }
 
     /// Says that only coarser tiers are kept.
@@ -167,13 +211,20 @@ package struct Planner: Sendable {
     private static func refusal(_ needed: [Dimension], _ metrics: [Metric]) -> Problem {
         var wanted = needed
         if metrics.contains(.uniqueKeys), !wanted.contains(.key) { wanted.append(.key) }
-        let name = "by-" + wanted.map(\.name).joined(separator: "-")
+        let name = name(for: wanted)
         return Problem(
             .notCovered,
             "no rollup has the dimensions \(list(needed)); drop some of them, or define one in the "
                 + "configuration: rollups: [{ name: \(name), dimensions: \(list(wanted)) }]",
             parameter: "group_by"
         )
+    }
+
+    /// A name that such a definition may have.
+    private static func name(for dimensions: [Dimension]) -> String {
+        let text = "by-" + dimensions.map(\.name).joined(separator: "-").lowercased()
+        let fit = text.map { $0.isLetter || $0.isNumber || $0 == "_" ? $0 : "-" }
+        return String(fit.prefix(RollupDefinition.nameMax))
     }
 
     private static func list(_ dimensions: [Dimension]) -> String {
@@ -187,8 +238,7 @@ package struct Planner: Sendable {
         _ to: Int64,
         _ zone: Zone
     ) -> (Granularity, TimeBuckets) {
-        for granularity in Granularity.allCases
-        where granularity.finestSecondsNeeded * 1_000_000 >= finest.microseconds {
+        for granularity in Granularity.allCases where granularity.fits(finest, zone: zone.name) {
             if let buckets = TimeBuckets(
                 granularity,
                 from: from,
@@ -252,6 +302,7 @@ extension RollupDefinition {
     package func covers(_ dimension: Dimension) -> Bool {
         dimensions.contains(dimension)
             || (dimension == .statusClass && dimensions.contains(.status))
+            || (dimension.tagName != nil && isOfRecords)
     }
 
     /// Whether distinct keys can be counted: by a sketch, or because keys are a dimension.

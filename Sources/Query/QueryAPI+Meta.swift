@@ -13,7 +13,8 @@ extension QueryAPI {
             case .org: [.org]
             case .application: [.org, .application]
             }
-        let rollups = engine.planner.rollups.filter { forced.allSatisfy($0.covers) }
+        let rollups = state.records.rollups(besides: engine.planner.rollups)
+            .filter { forced.allSatisfy($0.covers) }
         var writer = JSONWriter()
         writer.beginObject()
         writer.key("scope")
@@ -35,6 +36,15 @@ extension QueryAPI {
             writer.member("tiers", rollup.tiers.map(\.rawValue))
             let since = state.completeSince[rollup.name]
             writer.member("complete_since", since.map { UsageWriter.upperBound($0, "UTC") })
+            writer.key("built_in")
+            writer.value(rollup.isBuiltIn)
+            writer.key("kept_since")
+            writer.beginObject()
+            for tier in rollup.tiers {
+                let horizon = state.records.horizons[rollup.name]?[tier]
+                writer.member(tier.rawValue, horizon.map { CivilTime.utc(microseconds: $0) })
+            }
+            writer.endObject()
             writer.endObject()
         }
         writer.endArray()
@@ -66,11 +76,18 @@ extension QueryAPI {
         writer.endObject()
     }
 
+    /// What rollups can be asked about, tags behind.
+    private static func dimensions(of rollups: [RollupDefinition]) -> [Dimension] {
+        let tags = Set(rollups.flatMap(\.dimensions).filter { $0.tagName != nil })
+        return Dimension.allCases.filter { dimension in
+            rollups.contains { $0.covers(dimension) }
+        } + tags.sorted { $0.name < $1.name }
+    }
+
     private func writeNames(_ rollups: [RollupDefinition], _ writer: inout JSONWriter) {
         writer.member(
             "dimensions",
-            Dimension.allCases.filter { dimension in rollups.contains { $0.covers(dimension) } }
-                .map(\.name)
+            Self.dimensions(of: rollups).map(\.name)
         )
         writer.key("metrics")
         writer.beginArray()

@@ -67,6 +67,16 @@ enum RecordColumn: String, CaseIterable, Sendable {
         }
     }
 
+    /// SQL of the value of the first tag of a name; null if it is absent or empty. Names of tags
+    /// have no characters that mean something in SQL.
+    static func tagExpression(_ name: String) -> String {
+        """
+        (SELECT nullif(substr(t, \(name.utf8.count + 2)), '')
+        FROM unnest(tags) WITH ORDINALITY AS x (t, n) WHERE starts_with(t, '\(name)=')
+        ORDER BY n LIMIT 1)
+        """
+    }
+
     /// Names of all, in order.
     static let names = allCases.map(\.rawValue)
 

@@ -28,12 +28,16 @@ struct RecordFilter: Equatable, Sendable {
     /// With what; an empty text stands for "absent". Exactly one, unless `in` or `nin`.
     let values: [String]
 
+    /// The name of the tag whose value is compared; nil for every other field.
+    private var tag: String?
+
     /// The values as the table holds them, for numbers and times.
     private var numbers: [Int64] = []
 
     /// A condition of a question to `/v1/usage`.
     init(_ filter: Filter) throws(Problem) {
-        guard let column = RecordColumn(rawValue: filter.dimension.name),
+        tag = filter.dimension.tagName
+        guard let column = tag == nil ? RecordColumn(rawValue: filter.dimension.name) : .tags,
             let comparison = Operator(rawValue: filter.comparison.rawValue)
         else { throw .invalid("filter", "raw records have no \(filter.dimension.name)") }
         self.column = column
@@ -117,10 +121,13 @@ struct RecordFilter: Equatable, Sendable {
         }
     }
 
+    /// How the value is kept and compared.
+    private var kind: RecordColumn.Kind { tag == nil ? column.kind : .text }
+
     /// SQL of the condition.
     func condition(_ statement: inout Statement) -> String {
-        let expression = column.expression
-        switch (column.kind, comparison) {
+        let expression = tag.map(RecordColumn.tagExpression) ?? column.expression
+        switch (kind, comparison) {
         case (.tags, _): return tagCondition(&statement)
         case (_, .prefix):
             let prefix = statement.bind(.text(values.first ?? ""))
@@ -144,15 +151,15 @@ struct RecordFilter: Equatable, Sendable {
     private func membership(_ expression: String, _ statement: inout Statement) -> String {
         var parts: [String] = []
         let texts = values.filter { !$0.isEmpty }
-        let count = column.kind == .text ? texts.count : numbers.count
+        let count = kind == .text ? texts.count : numbers.count
         if count == 1 {
             let value =
-                column.kind == .text
+                kind == .text
                 ? statement.bind(.text(texts[0])) + "::text" : number(&statement)
             parts.append("\(expression) = \(value)")
         } else if count > 1 {
             let list =
-                switch column.kind {
+                switch kind {
                 case .text, .tags: statement.bind(.textArray(texts)) + "::text[]"
                 case .time: statement.bind(.timestamps(numbers)) + "::timestamptz[]"
                 case .integer, .seconds: statement.bind(.intArray(numbers)) + "::int8[]"

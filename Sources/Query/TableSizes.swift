@@ -78,7 +78,7 @@ final class TableSizes: Sendable {
                 JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = to_regclass($1::text)
                 """,
-                [.text("\(schema).\(table)"), .bool(schema == "sluice")]
+                [.text("\(schema).\(Statement.quote(table))"), .bool(schema == "sluice")]
             )
         } catch { throw .database(error) }
         var parts: [Part] = []

@@ -120,7 +120,10 @@ package struct UsageEngine: Sendable {
         try connection.beginReading(as: scope)
         do throws(QueryFailure) {
             var freshness = try Freshness(connection)
-            if !Self.mayReadRecords(planned, scope) { freshness.recordsSince = nil }
+            if !Self.mayReadUpstreams(planned, scope) {
+                freshness.recordsSince = nil
+                freshness.userRollups.removeAll { $0.dimensions.contains(.upstream) }
+            }
             var decided = Decided(
                 filters: planned.filters,
                 forcedCount: forced.count,
@@ -140,8 +143,9 @@ package struct UsageEngine: Sendable {
         }
     }
 
-    /// Whether raw records may answer: applications are not told how they are served.
-    private static func mayReadRecords(_ request: UsageRequest, _ scope: TokenScope) -> Bool {
+    /// Whether raw records and rollups of users may answer: applications are not told how they are
+    /// served.
+    private static func mayReadUpstreams(_ request: UsageRequest, _ scope: TokenScope) -> Bool {
         guard case .application = scope else { return true }
         return !(request.groupBy + request.filters.map(\.dimension)).contains(.upstream)
     }
@@ -151,6 +155,8 @@ package struct UsageEngine: Sendable {
         _ freshness: Freshness
     ) throws(QueryFailure) -> Plan {
         var planner = planner
+        planner.rollups = freshness.rollups(besides: planner.rollups)
+        planner.horizons = freshness.horizons
         planner.completeSince = freshness.completeSince
         planner.recordsSince = freshness.recordsSince
         do throws(Problem) { return try planner.plan(request) } catch { throw .problem(error) }

@@ -16,7 +16,7 @@ extension UsageStatement {
             keys.append("b")
         }
         for (index, group) in groups.enumerated() {
-            terms.append("\(group.expression) AS k\(index)")
+            terms.append("\(group.expressionOfRecords) AS k\(index)")
             keys.append("k\(index)")
         }
         terms += measures.enumerated().map { "\($1.aggregateOfRecords) AS m\($0)" }

@@ -1,5 +1,5 @@
 /// What rollups can be grouped by.
-package enum Dimension: UInt8, CaseIterable, Sendable, BitwiseCopyable {
+package enum Dimension: Hashable, CaseIterable, Sendable {
     /// The organisation, the API, its version, and the route template.
     case org, api, version, route
     /// The request method, status, status class ("2xx") and outcome.
@@ -12,6 +12,20 @@ package enum Dimension: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case country, userAgent, platform
     /// The upstream's address.
     case upstream
+    /// The value of the record's first tag of a name.
+    case tag(String)
+
+    /// Every dimension that all records have, which is every one but tags.
+    package static let allCases: [Dimension] = [
+        .org, .api, .version, .route, .method, .status, .statusClass, .outcome, .region,
+        .application, .key, .plan, .country, .userAgent, .platform, .upstream,
+    ]
+
+    /// What the names of tags begin with where dimensions are named.
+    package static let tagPrefix = "tag."
+
+    /// Longest name of a tag in bytes: a column is named after it, and those take 63.
+    package static let tagNameMax = 59
 
     /// The name in rollup definitions, queries and SQL.
     package var name: String {
@@ -32,17 +46,81 @@ package enum Dimension: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .userAgent: "user_agent"
         case .platform: "platform"
         case .upstream: "upstream"
+        case .tag(let name): Self.tagPrefix + name
         }
     }
 
     /// The dimension of a name; nil for a name that is none.
+    ///
+    /// Names of tags are of letters, digits, `_`, `-` and `.`, so that they can stand in lists and
+    /// filters.
     package init?(name: String) {
+        if name.hasPrefix(Self.tagPrefix) {
+            let tag = name.dropFirst(Self.tagPrefix.count)
+            guard (1...Self.tagNameMax).contains(tag.utf8.count),
+                tag.utf8.allSatisfy(Self.isTagByte)
+            else { return nil }
+            self = .tag(String(tag))
+            return
+        }
         guard let found = Dimension.allCases.first(where: { $0.name == name }) else { return nil }
         self = found
     }
 
+    private static func isTagByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"),
+            UInt8(ascii: "."):
+            true
+        default: false
+        }
+    }
+
     /// Whether values are numbers rather than text; true for `status` only.
     package var isInteger: Bool { self == .status }
+
+    /// The name of the tag; nil for every other dimension.
+    package var tagName: String? {
+        if case .tag(let name) = self { name } else { nil }
+    }
+
+    /// Its place in an order that all processes share: as in `allCases`, tags behind.
+    package var rank: Int {
+        switch self {
+        case .org: 0
+        case .api: 1
+        case .version: 2
+        case .route: 3
+        case .method: 4
+        case .status: 5
+        case .statusClass: 6
+        case .outcome: 7
+        case .region: 8
+        case .application: 9
+        case .key: 10
+        case .plan: 11
+        case .country: 12
+        case .userAgent: 13
+        case .platform: 14
+        case .upstream: 15
+        case .tag: 16
+        }
+    }
+
+    /// About how many decimal digits the number of values has, for the choice among rollups: fixed,
+    /// so that equal questions get equal plans everywhere.
+    var weight: Int {
+        switch self {
+        case .org: 0
+        case .version, .method, .statusClass, .region, .plan: 1
+        case .api, .status, .outcome, .userAgent, .platform, .upstream: 2
+        case .country: 3
+        case .route, .application: 4
+        case .tag: 5
+        case .key: 6
+        }
+    }
 }
 
 /// The bucket length of a rollup table.
@@ -80,85 +158,4 @@ package enum Tier: String, CaseIterable, Comparable, Sendable {
     package static func < (left: Tier, right: Tier) -> Bool {
         left.microseconds < right.microseconds
     }
-}
-
-/// A named list of dimensions, and the tiers that are kept of it.
-package struct RollupDefinition: Hashable, Sendable {
-    /// The name, which is also the prefix of the tables.
-    package let name: String
-    /// The dimensions, in the order of the columns.
-    package let dimensions: [Dimension]
-    /// The tiers from fine to coarse; folds write the first.
-    package let tiers: [Tier]
-    /// Whether rows carry a sketch of distinct keys; pointless where `key` is a dimension.
-    package let countsKeys: Bool
-
-    /// Defines a rollup.
-    package init(name: String, dimensions: [Dimension], tiers: [Tier], countsKeys: Bool) {
-        precondition(!tiers.isEmpty, "rollup without a tier")
-        self.name = name
-        self.dimensions = dimensions
-        self.tiers = tiers.sorted()
-        self.countsKeys = countsKeys
-    }
-
-    /// The tier that folds write.
-    package var finestTier: Tier { tiers[0] }
-
-    /// Everything about an API, without who called.
-    package static let api = RollupDefinition(
-        name: "api",
-        dimensions: [.org, .api, .version, .route, .method, .status, .outcome, .region],
-        tiers: [.minute, .quarterHour, .day],
-        countsKeys: true
-    )
-
-    /// Who called what.
-    package static let consumer = RollupDefinition(
-        name: "consumer",
-        dimensions: [.org, .api, .version, .route, .application, .key, .plan, .statusClass],
-        tiers: [.quarterHour, .day],
-        countsKeys: false
-    )
-
-    /// Which upstream answered how.
-    package static let upstream = RollupDefinition(
-        name: "upstream",
-        dimensions: [.org, .api, .upstream, .outcome],
-        tiers: [.minute, .quarterHour, .day],
-        countsKeys: true
-    )
-
-    /// From where clients call.
-    package static let clientGeo = RollupDefinition(
-        name: "client_geo",
-        dimensions: [.org, .api, .country, .platform],
-        tiers: [.quarterHour, .day],
-        countsKeys: true
-    )
-
-    /// What clients call with.
-    package static let clientAgent = RollupDefinition(
-        name: "client_agent",
-        dimensions: [.org, .api, .userAgent],
-        tiers: [.quarterHour, .day],
-        countsKeys: true
-    )
-
-    /// Whole APIs: what dashboards ask most, in the fewest rows.
-    package static let summary = RollupDefinition(
-        name: "summary",
-        dimensions: [.org, .api],
-        tiers: [.minute, .quarterHour, .hour, .day],
-        countsKeys: true
-    )
-
-    /// The rollups that every installation has, in the order in which folds write them.
-    package static let builtIn = [api, consumer, upstream, clientGeo, clientAgent, summary]
-
-    /// The built-in rollups from the smallest to the largest, as planners try them; chosen by
-    /// what their dimensions can hold, so that equal questions get equal plans everywhere.
-    package static let smallestFirst = [
-        summary, clientAgent, upstream, clientGeo, api, consumer,
-    ]
 }

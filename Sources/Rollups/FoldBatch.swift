@@ -8,26 +8,53 @@ package import Records
 package struct FoldBatch: Sendable {
     /// The rollups that are folded into.
     package let definitions: [RollupDefinition]
-    /// The distinct values of each text dimension, by raw value of `Dimension`.
+    /// The dimensions that any of them has; ids and values are by their places here.
+    package let dimensions: [Dimension]
+    /// The distinct values of each text dimension, by place.
     var values: [ValueTable]
     /// The rows of each rollup.
     var tables: [RowTable]
-    /// The dimensions that any rollup needs.
-    private let needed: [Dimension]
-    /// The value of each dimension in the record being folded, by raw value of `Dimension`.
+    /// Before when nothing is counted in each rollup, µs since the epoch.
+    package let horizons: [Int64]
+    /// Before when nothing is counted in any.
+    private let horizonMin: Int64
+    /// The dimensions that all records have, in their places.
+    private let fields: [DimensionField]
+    /// The names of the tags, whose places follow those of the fields.
+    private let tags: [[UInt8]]
+    /// The value of each dimension in the record being folded, by place.
     private var current: [UInt32]
     /// How many records were folded since the last `removeAll`.
     package private(set) var recordCount = 0
 
     /// Makes an empty batch for some rollups.
-    package init(_ definitions: [RollupDefinition] = RollupDefinition.builtIn) {
+    ///
+    /// - Parameters:
+    ///   - definitions: The rollups.
+    ///   - horizons: Before when nothing is counted in each of them, µs since the epoch: times that
+    ///     every bucket boundary is at; none if empty.
+    package init(
+        _ definitions: [RollupDefinition] = RollupDefinition.builtIn,
+        horizons: [Int64] = []
+    ) {
+        precondition(horizons.isEmpty || horizons.count == definitions.count, "one per rollup")
         self.definitions = definitions
-        values = Dimension.allCases.map { _ in ValueTable() }
-        tables = definitions.map { RowTable($0) }
-        needed = Dimension.allCases.filter { dimension in
-            definitions.contains { $0.dimensions.contains(dimension) }
+        self.horizons = horizons.isEmpty ? definitions.map { _ in .min } : horizons
+        horizonMin = horizons.min() ?? .min
+        let dimensions = Set(definitions.flatMap(\.dimensions)).sorted {
+            ($0.rank, $0.name) < ($1.rank, $1.name)
         }
-        current = [UInt32](repeating: 0, count: Dimension.allCases.count)
+        self.dimensions = dimensions
+        values = dimensions.map { _ in ValueTable() }
+        tables = definitions.map { definition in
+            RowTable(
+                definition,
+                places: definition.dimensions.map { dimensions.firstIndex(of: $0) ?? 0 }
+            )
+        }
+        fields = dimensions.compactMap(\.field)
+        tags = dimensions.compactMap(\.tagName).map { Array($0.utf8) }
+        current = [UInt32](repeating: 0, count: dimensions.count)
     }
 
     /// Folds one record, decoded from these bytes; false when its kind counts nothing.
@@ -35,26 +62,56 @@ package struct FoldBatch: Sendable {
     package mutating func fold(_ record: RecordView, _ bytes: RawSpan) -> Bool {
         guard record.kind == .request else { return false }
         let octets = bytes.octets
-        for dimension in needed {
-            current[Int(dimension.rawValue)] = valueID(of: dimension, in: record, octets)
+        for place in fields.indices {
+            current[place] = valueID(of: fields[place], place, in: record, octets)
         }
+        if !tags.isEmpty { readTags(record, bytes) }
         let sample = Sample(record, octets)
-        for index in tables.indices {
+        for index in tables.indices where sample.time >= horizons[index] {
             tables[index].add(sample, current)
         }
         recordCount += 1
         return true
     }
 
+    /// Whether a record is too old for every tier of every rollup.
+    package func isExpired(_ record: RecordView) -> Bool { record.completedAt < horizonMin }
+
+    /// Takes the values of the tags that are dimensions; the first of a name counts.
+    private mutating func readTags(_ record: RecordView, _ bytes: RawSpan) {
+        for place in fields.count..<current.count { current[place] = 0 }
+        guard record.tagCount > 0 else { return }
+        let octets = bytes.octets
+        var found: [ByteRange?] = tags.map { _ in nil }
+        let names = tags
+        record.forEachTag(in: bytes) { key, value in
+            for index in names.indices
+            where found[index] == nil && Self.isSame(names[index], key, bytes) {
+                found[index] = value
+            }
+        }
+        for index in tags.indices {
+            guard let range = found[index], !range.isEmpty else { continue }
+            let place = fields.count + index
+            current[place] = values[place].id(of: octets.extracting(range.range))
+        }
+    }
+
+    /// Whether a range of some bytes holds a name.
+    private static func isSame(_ name: [UInt8], _ range: ByteRange, _ bytes: RawSpan) -> Bool {
+        let other = bytes.octets.extracting(range.range)
+        return name.count == other.count && name.span.hasSameBytes(as: other)
+    }
+
     /// The id of a record's value of a dimension; the number itself for integer dimensions.
     @inline(__always)
     private mutating func valueID(
-        of dimension: Dimension,
+        of field: DimensionField,
+        _ place: Int,
         in record: RecordView,
         _ octets: Span<UInt8>
     ) -> UInt32 {
-        let place = Int(dimension.rawValue)
-        switch dimension {
+        switch field {
         case .status: return Sample.status(of: record)
         case .statusClass:
             let status = Sample.status(of: record)
@@ -68,7 +125,7 @@ package struct FoldBatch: Sendable {
             guard record.outcome != .unspecified else { return 0 }
             return values[place].id(of: record.outcome.name.utf8.span)
         default:
-            let range = record.range(of: dimension)
+            let range = record.range(of: field)
             guard !range.isEmpty else { return 0 }
             return values[place].id(of: octets.extracting(range.range))
         }
@@ -92,19 +149,23 @@ package struct FoldBatch: Sendable {
     /// How many rows a rollup has.
     package func rowCount(of rollup: Int) -> Int { tables[rollup].rowCount }
 
-    /// How many ids a text dimension has; ids are below it, and 0 stands for absent.
+    /// How many ids a text dimension has; 0 for one that no rollup has.
     package func valueCount(of dimension: Dimension) -> Int {
-        values[Int(dimension.rawValue)].count
-    }
-
-    /// The bytes of a value of a text dimension; empty for id 0.
-    package func value(_ id: UInt32, of dimension: Dimension) -> ArraySlice<UInt8> {
-        values[Int(dimension.rawValue)].value(id)
+        dimensions.firstIndex(of: dimension).map { values[$0].count } ?? 0
     }
 
     /// The text of a value of a text dimension; what is not UTF-8 becomes U+FFFD.
     package func text(_ id: UInt32, of dimension: Dimension) -> String {
-        String(decoding: value(id, of: dimension), as: UTF8.self)
+        guard let place = dimensions.firstIndex(of: dimension) else { return "" }
+        return String(decoding: values[place].value(id), as: UTF8.self)
+    }
+
+    /// How many ids the dimension at a place has; ids are below it, and 0 stands for absent.
+    package func valueCount(at place: Int) -> Int { values[place].count }
+
+    /// The bytes of a value of the text dimension at a place; empty for id 0.
+    package func value(_ id: UInt32, at place: Int) -> ArraySlice<UInt8> {
+        values[place].value(id)
     }
 
     /// Calls the body with every row of a rollup, in the order in which their keys first came.
@@ -116,11 +177,42 @@ package struct FoldBatch: Sendable {
     }
 }
 
+/// A dimension that all records have, as the hot path tells them apart.
+private enum DimensionField: UInt8, BitwiseCopyable {
+    case org, api, version, route, method, status, statusClass, outcome, region, application
+    case key, plan, country, userAgent, platform, upstream
+}
+
+extension Dimension {
+    /// The field; nil for tags.
+    fileprivate var field: DimensionField? {
+        switch self {
+        case .org: .org
+        case .api: .api
+        case .version: .version
+        case .route: .route
+        case .method: .method
+        case .status: .status
+        case .statusClass: .statusClass
+        case .outcome: .outcome
+        case .region: .region
+        case .application: .application
+        case .key: .key
+        case .plan: .plan
+        case .country: .country
+        case .userAgent: .userAgent
+        case .platform: .platform
+        case .upstream: .upstream
+        case .tag: nil
+        }
+    }
+}
+
 extension RecordView {
     /// Where the text of a dimension is; empty for dimensions that are no text on the wire.
     @inline(__always)
-    func range(of dimension: Dimension) -> ByteRange {
-        switch dimension {
+    fileprivate func range(of field: DimensionField) -> ByteRange {
+        switch field {
         case .org: org
         case .api: api
         case .version: apiVersion

@@ -18,12 +18,15 @@ package struct FoldedRow: ~Escapable {
     package let keys: Span<UInt8>
     /// The values of the batch.
     private let values: [ValueTable]
+    /// The place of each dimension among them.
+    private let places: [Int]
 
     /// Gathers the parts of a row.
     @_lifetime(copy valueIDs, copy latency, copy upstream, copy clients, copy keys)
     init(
         _ definition: RollupDefinition,
         _ values: [ValueTable],
+        places: [Int],
         bucket: Int64,
         counts: Counts,
         valueIDs: Span<UInt32>,
@@ -34,6 +37,7 @@ package struct FoldedRow: ~Escapable {
     ) {
         self.definition = definition
         self.values = values
+        self.places = places
         self.bucket = bucket
         self.counts = counts
         self.valueIDs = valueIDs
@@ -45,7 +49,7 @@ package struct FoldedRow: ~Escapable {
 
     /// The bytes of the value of the dimension at an index of the definition; empty = absent.
     package func value(of index: Int) -> ArraySlice<UInt8> {
-        values[Int(definition.dimensions[index].rawValue)].value(valueIDs[index])
+        values[places[index]].value(valueIDs[index])
     }
 
     /// The text of the value of the dimension at an index; numbers in decimal, empty = absent.

@@ -79,10 +79,10 @@ struct RowTable: Sendable {
     /// Credential keys: row in the high half, register × 64 + rank in the low half.
     private var credentials: [UInt64] = []
 
-    /// Makes an empty table.
-    init(_ definition: RollupDefinition) {
+    /// Makes an empty table; `places` are those of its dimensions among the current values.
+    init(_ definition: RollupDefinition, places: [Int]) {
         self.definition = definition
-        places = definition.dimensions.map { Int($0.rawValue) }
+        self.places = places
         width = places.count + 2
         tier = definition.finestTier
     }
@@ -204,7 +204,7 @@ struct RowTable: Sendable {
     /// Doubles the places.
     private mutating func grow() {
         slots = [UInt64](repeating: 0, count: slots.count * 2)
-        var current = [UInt32](repeating: 0, count: Dimension.allCases.count)
+        var current = [UInt32](repeating: 0, count: (places.max() ?? 0) + 1)
         for row in counts.indices {
             for (index, place) in places.enumerated() {
                 current[place] = keys[row * width + 2 + index]
@@ -242,6 +242,7 @@ struct RowTable: Sendable {
             let folded = FoldedRow(
                 definition,
                 values,
+                places: places,
                 bucket: bucket(of: row),
                 counts: counts[row],
                 valueIDs: keys.span.extracting((row * width + 2)..<((row + 1) * width)),

@@ -68,6 +68,9 @@ struct LoadCommand: AsyncParsableCommand {
     @Option(help: "Event time between two records with --into, microseconds.")
     var step: Int64 = 200
 
+    @Option(help: "Values of the tag `tenant` of records with --into; 0: no tag.")
+    var tenants = 0
+
     @Option(help: "Format of the report: table, json, csv or ndjson.")
     var format = OutputFormat.table
 
@@ -186,20 +189,21 @@ struct LoadCommand: AsyncParsableCommand {
         let begin =
             try start.map { Int64(try Date($0, strategy: .iso8601).timeIntervalSince1970) }
             .map { $0 * 1_000_000 } ?? now - step * Int64(records)
-        let plan = LogLoad(
+        var plan = LogLoad(
             profile: TrafficProfile(profile ?? .platform, latency: latency),
             records: records,
             seed: seed,
             start: begin,
             stepMicroseconds: step
         )
+        plan.tenants = max(0, tenants)
         let settings = Settings()
         var configuration = settings.logConfiguration()
         configuration.node = "load"
         let bar = ProgressBar("writing", total: records)
         let logs = try data.logs()
         let started = clock.monotonicNanoseconds()
-        let (log, end) = try await blocking("load") { [configuration] in
+        let (log, end) = try await blocking("load") { [configuration, plan] in
             try plan.write(into: logs, configuration) { bar.update($0) }
         }
         bar.finish()

@@ -67,7 +67,8 @@ struct SluiceCommand: AsyncParsableCommand {
             ServeCommand.self, ImportCommand.self, QueryCommand.self, TopCommand.self,
             StatusCommand.self, CheckCommand.self, MigrateCommand.self, TokenCommand.self,
             SinkCommand.self,
-            LogCommand.self, DeadLetterCommand.self, ReplayCommand.self, LoadCommand.self,
+            LogCommand.self, DeadLetterCommand.self, RollupCommand.self, ReplayCommand.self,
+            LoadCommand.self,
         ]
     )
 }

@@ -6,7 +6,8 @@ import Console
 struct MigrateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
-        abstract: "Apply schema migrations to the database.",
+        abstract:
+            "Apply schema migrations to the database, and add the rollups of the configuration.",
         discussion: """
             Server commands do this by themselves; use it to migrate before a new version starts.
 
@@ -23,12 +24,14 @@ struct MigrateCommand: AsyncParsableCommand {
     mutating func run() async throws {
         try LogSetup.bootstrap()
         let settings = try options.load()
-        let applied = try await DatabaseAccess.with(settings) { uri in
-            try await Migrator().migrate(uri)
+        let (applied, added) = try await DatabaseAccess.with(settings) { uri in
+            (try await Migrator().migrate(uri), try await RollupAccess.register(settings, uri))
         }
         if format == .table, applied.isEmpty {
             let known = Migration.all.map(\.version).max() ?? 0
-            return Terminal.output("the database is up to date: schema version \(known)\n")
+            Terminal.output("the database is up to date: schema version \(known)\n")
+            for name in added { Terminal.output("added the rollup \(name)\n") }
+            return
         }
         var table = Table(["version", "name", "sha256"])
         table.rows = applied.map { migration in

@@ -98,6 +98,7 @@ struct ReplayCommand: AsyncParsableCommand {
         let started = ContinuousClock.now
         let report = try await DatabaseAccess.with(settings) { uri in
             _ = try await Migrator().migrate(uri)
+            _ = try await RollupAccess.register(settings, uri)
             return try await blocking("replay") { () throws -> ReplayReport in
                 let logs = try data.logs()
                 let bar = RateBar("rebuilding")

@@ -215,6 +215,10 @@ struct ServerProcess {
                 metadata: ["version": "\(migration.version)", "name": "\(migration.name)"]
             )
         }
+        guard roles.contains(.aggregator) else { return }
+        for name in try await RollupAccess.register(settings, uri) {
+            logger.info("rollup_added", metadata: ["name": "\(name)"])
+        }
     }
 
     /// Seals the logs of gateways that were killed, and says what was lost.

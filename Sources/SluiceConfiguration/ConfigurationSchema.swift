@@ -1,3 +1,5 @@
+import Rollups
+
 /// What a value of the configuration may be; the loader, the JSON schema and the names of
 /// environment variables all follow from one tree of these.
 indirect enum Shape: Sendable {
@@ -290,9 +292,33 @@ enum ConfigurationSchema {
 
     private static let rollup = Shape.map([
         Shape.Key("name", .name, "Name of the rollup.", isRequired: true),
-        Shape.Key("dimensions", .list(.name), "What it groups by.", isRequired: true),
-        Shape.Key("tiers", .list(.choice(["1m", "15m", "1d"])), "Bucket sizes kept."),
+        Shape.Key(
+            "dimensions",
+            .list(.name),
+            "What it groups by; tag.NAME is the value of a tag.",
+            isRequired: true
+        ),
+        Shape.Key(
+            "tiers",
+            .list(.choice(Tier.allCases.map(\.rawValue))),
+            "Bucket sizes kept.",
+            standard: "[1m, 15m, 1d]"
+        ),
+        Shape.Key("retain", retain, "How long its tiers are kept, where that differs."),
     ])
+
+    /// How long tiers are kept.
+    private static let retain = Shape.map(
+        Tier.allCases.map { tier in
+            Shape.Key(
+                tier.rawValue,
+                .duration(second * 3_600...second * 86_400 * 36_500),
+                "How long buckets of \(tier.rawValue) are kept, by whole "
+                    + (tier == .minute ? "days" : tier == .day ? "years" : "months") + " of UTC.",
+                standard: "for ever"
+            )
+        }
+    )
 
     private static let records = Shape.map([
         Shape.Key(
@@ -328,6 +354,7 @@ enum ConfigurationSchema {
             "Most keys of a bucket and organisation; the rest is __other__.",
             standard: "100000"
         ),
+        Shape.Key("retain", retain, "How long the tiers of all rollups are kept."),
     ])
 
     private static let serve = Shape.map([

@@ -1,3 +1,5 @@
+package import Rollups
+
 /// The whole configuration after defaults, file and environment: one value, built once at start.
 ///
 /// Its shape is that of the YAML file, key by key; defaults are the initial values below, and the
@@ -29,6 +31,9 @@ package struct Settings: Equatable, Sendable {
 
     /// Delivery of records to sinks.
     package var pump = PumpSettings()
+
+    /// Rollups besides the built-in ones.
+    package var rollups: [RollupSettings] = []
 
     /// The folding of records into rollups.
     package var aggregator = AggregatorSettings()
@@ -139,8 +144,23 @@ package struct AggregatorSettings: Equatable, Sendable {
     /// Most keys of one bucket and organisation; the others are merged into `__other__`.
     package var keysMax = 100_000
 
+    /// How long the tiers of all rollups are kept; for ever if they are not here.
+    package var retain: [Tier: Duration] = [:]
+
     /// The defaults alone.
     package init() {}
+}
+
+/// A rollup besides the built-in ones.
+package struct RollupSettings: Equatable, Sendable {
+    /// What it groups by, and its tiers.
+    package var definition: RollupDefinition
+
+    /// How long its tiers are kept, where that differs from the others.
+    package var retain: [Tier: Duration] = [:]
+
+    /// A rollup that is kept like the others.
+    package init(_ definition: RollupDefinition) { self.definition = definition }
 }
 
 /// The query API.

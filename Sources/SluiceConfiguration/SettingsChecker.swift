@@ -15,6 +15,7 @@ struct SettingsChecker {
         checkAddresses(tree, settings)
         checkSinks(tree, settings)
         checkKafka(tree, settings)
+        checkRollups(tree, settings)
         if let secret = settings.gateway.credentialKey, secret.reveal().utf8.count < 16,
             let node = tree["gateway"]?["credential_key"]
         {

@@ -38,6 +38,7 @@ struct SettingsDecoder {
         settings.addImpliedSink()
         if let log = tree["log"] { settings.log = decodeLog(log) }
         if let gateway = tree["gateway"] { settings.gateway = decodeGateway(gateway) }
+        settings.rollups = (tree["rollups"]?.elements ?? []).compactMap(decodeRollup)
         if let node = tree["aggregator"] { settings.aggregator = decodeAggregator(node) }
         if let serve = tree["serve"] { settings.serve = decodeServe(serve) }
         settings.recordsRetain = duration(tree["records"]?["retain"])
@@ -99,6 +100,7 @@ struct SettingsDecoder {
         aggregator.compactInterval =
             duration(node["compact_interval"]) ?? aggregator.compactInterval
         aggregator.keysMax = integer(node["keys_max"]) ?? aggregator.keysMax
+        aggregator.retain = retain(node["retain"])
         return aggregator
     }
 

@@ -5,8 +5,7 @@ enum Unsupported {
 
     /// Paths of keys that may not be given at all, with what to do instead; `[]` is any element.
     static let keys: [(path: String, instead: String)] = [
-        ("rollups", "leave it out: the built-in rollups `api` and `consumer` are kept"),
-        ("gateway.apis[].rate_limit", "leave it out, and limit in the upstream"),
+        ("gateway.apis[].rate_limit", "leave it out, and limit in the upstream")
     ]
 
     /// Keys of sinks that may not be given; a Kafka sink must never have them, so that the checker

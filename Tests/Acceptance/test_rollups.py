@@ -39,6 +39,9 @@ def dimension(record: dict[str, Any], name: str) -> str:
         return str(record.get("status", 0))
     if name == "status_class":
         return f"{record['status'] // 100}xx" if record.get("status") else ""
+    if name.startswith("tag."):
+        tags = record.get("tags", [])
+        return next((tag["value"] for tag in tags if tag["key"] == name[4:]), "")
     return record.get(FIELDS[name], "")
 
 

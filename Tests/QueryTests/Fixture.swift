@@ -85,10 +85,34 @@ struct Fixture: Sendable {
         return "Bearer " + (try await store.create(scope: scope, expiresAt: expiresAt).secret)
     }
 
-    /// Writes `records` to all tiers, as a compactor would have, or to the deltas.
-    func insert(_ records: [RequestRecord], asDeltas: Bool) throws {
+    /// Adds a rollup, as the registry does, with room for all times.
+    func add(_ rollup: RollupDefinition) throws {
         let connection = try PostgresConnection(uri, applicationName: "fixture")
-        for rollup in RollupDefinition.builtIn {
+        try connection.query(
+            "SELECT sluice.add_rollup($1, $2::text[], $3::text[], $4)",
+            [
+                .text(rollup.name), .textArray(rollup.dimensions.map(\.name)),
+                .textArray(rollup.tiers.map(\.rawValue)), .bool(rollup.countsKeys),
+            ]
+        )
+        for tier in rollup.tiers {
+            let table = "\(rollup.name)_\(tier.rawValue)"
+            try connection.execute(
+                """
+                CREATE TABLE sluice_g1."\(table)_rest" PARTITION OF sluice_g1."\(table)" DEFAULT
+                """
+            )
+        }
+    }
+
+    /// Writes `records` to all tiers, as a compactor would have, or to the deltas.
+    func insert(
+        _ records: [RequestRecord],
+        asDeltas: Bool,
+        into rollups: [RollupDefinition] = RollupDefinition.builtIn
+    ) throws {
+        let connection = try PostgresConnection(uri, applicationName: "fixture")
+        for rollup in rollups {
             let tiers = asDeltas ? [rollup.finestTier] : rollup.tiers
             for tier in tiers {
                 let definition = RollupDefinition(
@@ -154,7 +178,7 @@ struct Fixture: Sendable {
                 return .int(id)
             }
             let places = (1...values.count).map { "$\($0)" }.joined(separator: ", ")
-            try connection.query("INSERT INTO sluice_g1.\(table) VALUES (\(places))", values)
+            try connection.query("INSERT INTO sluice_g1.\"\(table)\" VALUES (\(places))", values)
         }
         try connection.execute("COMMIT")
     }

@@ -5,7 +5,7 @@ import Rollups
 
 /// Seeded records over a few zones' worth of days, with every odd case in them.
 struct RecordModel {
-    let records: [RequestRecord]
+    var records: [RequestRecord]
 
     /// `count` records that complete between `from` and `to` (Unix seconds).
     init(seed: UInt64, count: Int, from: Int64, to: Int64) {
@@ -73,6 +73,7 @@ struct RecordModel {
         case .platform: text = record.platform
         case .userAgent: text = record.userAgentFamily
         case .upstream: text = record.upstreamAddress
+        case .tag(let name): text = record.tags.first { $0.key == name }?.value ?? ""
         }
         return text.isEmpty ? nil : text
     }

@@ -191,7 +191,7 @@ struct RowSecurityTests {
                     + "AND NOT (c.relrowsecurity AND c.relkind IN ('r', 'p')) "
                     + "AND NOT coalesce(c.reloptions @> '{security_invoker=true}', false)"
             )
-            let allowed = ["generation", "log_state", "migration", "rollup"]
+            let allowed = ["generation", "log_state", "migration", "rollup", "rollup_tier"]
             #expect(open == allowed.map { "sluice." + $0 })
             let partitions = try Self.tables(
                 owner,

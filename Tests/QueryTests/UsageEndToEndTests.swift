@@ -112,10 +112,11 @@ struct UsageEndToEndTests {
         _ model: RecordModel,
         _ api: QueryAPI,
         _ authorization: String,
-        _ label: String
+        _ label: String,
+        planner: Planner = Planner()
     ) async throws {
         let request = try UsageRequest(UsageParameters(query: query), now: Fixture.now)
-        let plan = try Planner().plan(request)
+        let plan = try planner.plan(request)
         let answer = try await api.usage(query, authorization)
         #expect(answer.status == 200, "\(label)")
         #expect(answer.object["from"] as? String == plan.zone.text(plan.from / 1_000_000))

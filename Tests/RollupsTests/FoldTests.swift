@@ -91,6 +91,7 @@ struct FoldTests {
             case .userAgent: record.userAgentFamily
             case .platform: record.platform
             case .upstream: record.upstreamAddress
+            case .tag(let name): record.tags.first { $0.key == name }?.value ?? ""
             }
         }
         let length = definition.finestTier.microseconds

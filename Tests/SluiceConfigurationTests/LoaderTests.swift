@@ -1,3 +1,4 @@
+import Rollups
 import SluiceConfiguration
 import Testing
 
@@ -99,7 +100,11 @@ struct LoaderTests {
               keys:
                 - { id: k1, secret: "env:K1", org: acme, application: shop,
                     developer: d, plan: gold }
-            aggregator: { flush_interval: 1s, flush_records: 5, compact_interval: 9s, keys_max: 11 }
+            aggregator: { flush_interval: 1s, flush_records: 5, compact_interval: 9s, keys_max: 11,
+                          retain: { 1m: 7d, 15m: 90d, 1d: 1095d } }
+            rollups:
+              - { name: by-tag, dimensions: [api, org, tag.tenant], retain: { 1d: 2000d } }
+              - { name: days, dimensions: [org, key], tiers: [1d, 1h] }
             serve: { listen: ":8" }
             """
         let loaded = load(
@@ -193,6 +198,17 @@ struct LoaderTests {
         expected.aggregator.flushRecords = 5
         expected.aggregator.compactInterval = .seconds(9)
         expected.aggregator.keysMax = 11
+        expected.aggregator.retain = [
+            .minute: .seconds(7 * 86_400), .quarterHour: .seconds(90 * 86_400),
+            .day: .seconds(1_095 * 86_400),
+        ]
+        var tagged = RollupSettings(
+            RollupDefinition(user: "by-tag", dimensions: [.org, .api, .tag("tenant")])
+        )
+        tagged.retain = [.day: .seconds(2_000 * 86_400)]
+        let days = RollupDefinition(user: "days", dimensions: [.org, .key], tiers: [.hour, .day])
+        expected.rollups = [tagged, RollupSettings(days)]
+        #expect(days.tiers == [.hour, .day] && !days.countsKeys)
         expected.serve.listen = ListenAddress(host: "0.0.0.0", port: 8)
         #expect(loaded.settings == expected)
     }
@@ -267,7 +283,29 @@ struct LoaderTests {
             ("node: [a]", "a list stands where a name is expected"),
             ("postgres: embeded", "did you mean \"embedded\"?"),
             ("postgres: hunter2", "is neither embedded nor a libpq URI"),
-            ("rollups: [{name: x, dimensions: [org]}]", "not supported by this version"),
+            ("rollups: [{name: X, dimensions: [org]}]", "\"X\" is no name of a rollup"),
+            ("rollups: [{name: api, dimensions: [org]}]", "\"api\" is a built-in rollup"),
+            ("rollups: [{name: records, dimensions: [org]}]", "means raw records"),
+            ("rollups: [{name: x, dimensions: []}]", "give 1 to 16 dimensions"),
+            ("rollups: [{name: x, dimensions: [org, or]}]", "\"or\" is no dimension"),
+            ("rollups: [{name: x, dimensions: [\"tag.a b\"]}]", "is no dimension"),
+            ("rollups: [{name: x, dimensions: [org, org]}]", "is named twice"),
+            ("rollups: [{name: x, dimensions: [org], tiers: [1m, 5m]}]", "\"5m\" is not one of"),
+            ("rollups: [{name: x, dimensions: [org], tiers: [1d, 1d]}]", "is named twice"),
+            (
+                "rollups: [{name: x, dimensions: [org]}, {name: x, dimensions: [api]}]",
+                "is also the name of rollups[0]"
+            ),
+            (
+                "rollups: [{name: \(String(repeating: "x", count: 41)), dimensions: [org]}]",
+                "is longer than 40 bytes"
+            ),
+            (
+                "rollups: [{name: x, dimensions: [org], tiers: [1d], retain: {1m: 7d}}]",
+                "has no tier 1m"
+            ),
+            ("aggregator: {retain: {1m: 7d, 15m: 3d}}", "are kept longer than those of 15m"),
+            ("aggregator: {retain: {1m: 7}}", "has no unit"),
             ("kafka: {client: {acks: 1}}", "\"acks\" is set by Sluice itself"),
             ("gateway: {apis: [{id: __x, org: o, listen_path: /, upstreams: []}]}", "underscores"),
             ("gateway: {credential_key: short}", "shorter than 16 bytes"),

@@ -40,7 +40,7 @@ struct TidyTests {
         "Query": ["Records", "Rollups", "Postgres", "Telemetry", "Threads"],
         "Sinks": ["Records", "EventLog", "FileIO", "Kafka", "Threads", "Telemetry"],
         "Pump": ["Records", "EventLog", "FileIO", "Sinks", "Threads", "Telemetry"],
-        "SluiceConfiguration": [],
+        "SluiceConfiguration": ["Rollups"],
         "Console": [],
     ]
 

@@ -95,13 +95,13 @@ class Database:
             if name == "status":
                 columns.append("r.status")
                 continue
-            joins += f" LEFT JOIN sluice.dimension d_{name} ON d_{name}.id = r.{name}"
+            joins += f' LEFT JOIN sluice.dimension "d_{name}" ON "d_{name}".id = r."{name}"'
             # An id without its row would be shown as such: it must never happen.
             columns.append(
-                f"CASE WHEN r.{name} = 0 THEN '' ELSE coalesce(d_{name}.value, '?' || r.{name}) END")
+                f"""CASE WHEN r."{name}" = 0 THEN '' ELSE coalesce("d_{name}".value, '?' || r."{name}") END""")
         columns += [f"r.{name}" for name in COUNTS]
         columns += [f"encode(r.{name}, 'hex')" for name in blobs]
-        sql = f"SELECT {', '.join(columns)} FROM sluice_g{self.generation}.{rollup}_{table} r{joins}"
+        sql = f'SELECT {", ".join(columns)} FROM sluice_g{self.generation}."{rollup}_{table}" r{joins}'
         rows = []
         width = 1 + len(dimensions)
         for fields in self.rows(sql, 120):
@@ -125,7 +125,7 @@ class Database:
     def pending_deltas(self) -> int:
         """Delta rows that the compactor has not merged yet."""
         return self.integer(
-            "SELECT " + " + ".join(f"(SELECT count(*) FROM sluice_g{self.generation}.{name}_delta)" for name in ROLLUPS))
+            "SELECT " + " + ".join(f'(SELECT count(*) FROM sluice_g{self.generation}."{name}_delta")' for name in ROLLUPS))
 
     def requests(self) -> int:
         """Requests counted in the rollup `api`, merged or not, in one snapshot."""

@@ -58,6 +58,7 @@ struct RollupModel {
         case .userAgent: request.userAgent
         case .platform: request.platform
         case .upstream: request.address
+        case .tag(let name): name == SampleRequest.tag ? request.tenant : ""
         }
     }
 
@@ -69,9 +70,11 @@ struct RollupModel {
             let key = ModelKey(bucket: tier.bucket(of: request.completedAt), values: values)
             cells[key, default: Cell()].requests.append(request)
         }
+        let hasOrg = definition.dimensions[0] == .org
         var groups: [ModelKey: [ModelKey]] = [:]
         for key in cells.keys {
-            groups[ModelKey(bucket: key.bucket, values: [key.values[0]]), default: []].append(key)
+            let org = hasOrg ? [key.values[0]] : []
+            groups[ModelKey(bucket: key.bucket, values: org), default: []].append(key)
         }
         var bounded: [ModelKey: Cell] = [:]
         for (group, keys) in groups {
@@ -83,7 +86,7 @@ struct RollupModel {
                 var key = entry.key
                 if index >= keysMax {
                     key.values = definition.dimensions.enumerated().map { place, dimension in
-                        place == 0
+                        place == 0 && hasOrg
                             ? group.values[0]
                             : Array((dimension.isInteger ? "-1" : "__other__").utf8)
                     }
@@ -147,9 +150,9 @@ func readTable(
         dimension.isInteger
             ? "CASE WHEN t.\(dimension.name) = 0 THEN '' ELSE t.\(dimension.name)::text END"
             : """
-            CASE WHEN t.\(dimension.name) = 0 THEN '' ELSE
+            CASE WHEN t."\(dimension.name)" = 0 THEN '' ELSE
             (SELECT value FROM sluice.dimension d
-            WHERE d.id = t.\(dimension.name) AND d.name = '\(dimension.name)') END
+            WHERE d.id = t."\(dimension.name)" AND d.name = '\(dimension.name)') END
             """
     }
     let result = try connection.query(
@@ -159,7 +162,7 @@ func readTable(
             latency_count, latency_sum, latency_min, latency_max,
             upstream_count, upstream_sum, upstream_min, upstream_max,
             latency_hist, upstream_hist, clients, \(definition.countsKeys ? "keys" : "''::bytea")
-        FROM sluice_g\(try activeGeneration(connection)).\(definition.name)_\(tier.rawValue) t
+        FROM sluice_g\(try activeGeneration(connection))."\(definition.name)_\(tier.rawValue)" t
         """
     )
     var table: ModelTable = [:]

@@ -25,6 +25,12 @@ struct SampleRequest: Sendable {
     var duration: UInt64?
     var upstream: UInt64?
 
+    /// The tag that user-defined rollups group by in tests.
+    static let tag = "tenant"
+
+    /// The value of the tag; made from the others, so that it takes no random number.
+    var tenant: String { ["", "t1", "t2", "Mandant \u{FC}"][Int(bytesOut % 4)] }
+
     /// Encodes the fields from kind on.
     func encode(into encoder: inout RecordEncoder) {
         encoder.put(.kind, UInt64(RecordKind.request.rawValue))
@@ -42,6 +48,11 @@ struct SampleRequest: Sendable {
         if let upstream { encoder.put(.upstreamDurationUS, upstream) }
         if bytesIn > 0 { encoder.put(.requestBytes, bytesIn) }
         if bytesOut > 0 { encoder.put(.responseBytes, bytesOut) }
+        guard !tenant.isEmpty else { return }
+        encoder.putTag(key: "other", value: "x")
+        encoder.putTag(key: Self.tag, value: tenant)
+        // Only the first of a name counts.
+        encoder.putTag(key: Self.tag, value: "second")
     }
 
     /// The organisations of random requests.

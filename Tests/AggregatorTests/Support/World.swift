@@ -111,10 +111,11 @@ final class World: Sendable {
         for _ in 0..<100 {
             try await aggregator(configuration ?? self.configuration).compactAll()
             let generation = try activeGeneration(connect())
+            let names = try RollupRegistry(connect()).list().map(\.definition.name)
             let left = try connect().query(
                 "SELECT "
-                    + RollupDefinition.builtIn
-                    .map { "EXISTS (SELECT FROM sluice_g\(generation).\($0.name)_delta)" }
+                    + names
+                    .map { "EXISTS (SELECT FROM sluice_g\(generation).\"\($0)_delta\")" }
                     .joined(separator: " OR ")
             )
             if left.bool(0, 0) == false { return }
@@ -320,7 +321,7 @@ struct Scenario {
                 #expect(wrong.isEmpty, "\(model.definition.name) \(tier.rawValue): \(comment)")
             }
             let left = try connection.query(
-                "SELECT count(*) FROM sluice_g\(generation).\(model.definition.name)_delta"
+                "SELECT count(*) FROM sluice_g\(generation).\"\(model.definition.name)_delta\""
             )
             #expect(left.int(0, 0) == 0)
         }
