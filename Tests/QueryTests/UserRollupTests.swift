@@ -180,7 +180,7 @@ struct UserRollupTests {
             #expect(own["tiers"] as? [String] == ["1m", "15m", "1d"])
             // Applications have no share in a rollup without their dimension.
             let scope = TokenScope.application(org: "acme", application: "shop")
-            let refused = try await fixture.usage(
+            let refused = try await api.usage(
                 range + "group_by=tag.tenant",
                 try await fixture.authorization(scope)
             )
