@@ -217,7 +217,8 @@ extension Replay {
         guard let outside else { return }
         let missing = try control.query(
             """
-            SELECT quote_ident(p.relname), quote_ident(c.relname), pg_get_expr(c.relpartbound, c.oid)
+            SELECT quote_ident(p.relname), quote_ident(c.relname),
+                pg_get_expr(c.relpartbound, c.oid)
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
             JOIN pg_class p ON p.oid = i.inhparent
             WHERE p.relnamespace = $1::text::regnamespace AND p.relkind = 'p'

@@ -24,8 +24,8 @@ package struct RollupDefinition: Hashable, Sendable {
         self.countsKeys = countsKeys
     }
 
-    /// A rollup of a user's: the organisation comes first, as it does in keys, and distinct keys are
-    /// counted where they are not told apart.
+    /// A rollup of a user's: the organisation comes first, as it does in keys, and distinct keys
+    /// are counted where they are not told apart.
     ///
     /// - Parameters:
     ///   - name: The name.
@@ -187,7 +187,7 @@ package struct RollupProblem: Error, Equatable, CustomStringConvertible {
 }
 
 extension RollupDefinition {
-    /// Longest name in bytes; partitions and temporary tables are named after it with up to 20 more.
+    /// Longest name in bytes; partitions are named after it with up to 14 more.
     package static let nameMax = 40
 
     /// Most dimensions of one rollup; an index takes 32 columns.

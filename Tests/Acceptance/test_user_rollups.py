@@ -17,7 +17,8 @@ NAME = "by-route"
 DIMENSIONS = ["org", "route", "user_agent", "tag.tenant"]
 TIERS = ["15m", "1d"]
 SECOND_DAY = 1_746_144_000_000_000  # 2 May 2025, midnight UTC
-QUESTION = {"group_by": "route,tag.tenant", "from_": "2025-05-01T00:00:00Z", "to": "2025-05-03T00:00:00Z", "granularity": "1d"}
+QUESTION = {
+    "group_by": "route,tag.tenant", "from_": "2025-05-01T00:00:00Z", "to": "2025-05-03T00:00:00Z", "granularity": "1d"}
 
 
 def configure(context: Context, roles: Roles, rollups: list[dict[str, Any]]) -> None:
@@ -75,7 +76,7 @@ def refusal(roles: Roles) -> str:
 
 @test(seconds=120)
 def lifecycle(context: Context) -> None:
-    """a rollup of one's own: refused before, counted from when it was added, whole after a replay, dropped after asking"""
+    """a rollup of one's own: counted from when it was added, whole after a replay, dropped after asking"""
     context.note_seed()
     size = 2_000
     cluster, roles = make_roles(context, aggregator={"compact_interval": "300ms"})
