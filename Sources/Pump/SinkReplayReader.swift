@@ -109,6 +109,10 @@ struct SinkReplayReader {
                 if isTransport { items.append(.end(offset, appendTime: appendTime)) }
             }
         }
+        // The end has no offset of its own: it comes behind the last one.
+        if position >= log.end, isTransport, case .end(let offset) = try reader.next() {
+            items.append(.end(offset, appendTime: appendTime))
+        }
         chunk.end = position
         if !items.isEmpty { chunk.batch = SinkBatch(log: log.id, items: items, wanted: wanted) }
         return chunk
