@@ -69,7 +69,11 @@ extension LogDirectory {
             return nil
         }
         let end = max(scan.validEnd, durable)
-        let moved = try seal(id, scan, durable: durable, end: end, mark: mark)
+        var moved: [String] = []
+        if durable > scan.validEnd, !scan.reaches(mark.load()) {
+            moved += try putTailAside(scan)
+        }
+        moved += try seal(id, scan, durable: durable, end: end, mark: mark)
         return report(id, scan, durable: durable, movedAside: moved)
     }
 
@@ -153,7 +157,7 @@ extension LogDirectory {
                 defer { file.close() }
                 try file.sync()
                 // Gives back the space that was reserved beyond the end of the file.
-                try file.truncate(to: segment.byteCount)
+                try file.truncate(to: min(segment.byteCount, try file.size()))
             }
             for segment in scan.segments where segment.frameCount == 0 && segment.base >= end {
                 moved.append(try moveAside(segment.path))
@@ -185,6 +189,31 @@ extension LogDirectory {
         return moved
     }
 
+    /// Takes the beginning of a frame whose rest is absent out of the last segment, into a file of
+    /// its own. Then readers find the offsets up to the log's end neither there nor damaged, but
+    /// missing: this may be a copy, and the log that was copied may have them.
+    ///
+    /// Killed in between, the next recovery does it again.
+    private func putTailAside(_ scan: LogScan) throws(EventLogError) -> [String] {
+        guard let segment = scan.segments.last, segment.header != nil else { return [] }
+        let valid = max(segment.validPosition, UInt64(SegmentHeader.blockBytes))
+        // More than the largest frame is something else.
+        guard valid < segment.byteCount,
+            segment.byteCount - valid < UInt64(FrameHeader.frameBytesMax)
+        else { return [] }
+        do throws(FileIOError) {
+            let file = try fileSystem.open(segment.path, .readWrite)
+            defer { file.close() }
+            let tail = try file.read(at: valid, count: Int(segment.byteCount - valid))
+            let target = try freeName(for: segment.path)
+            try fileSystem.replaceFile(target, with: tail)
+            try file.truncate(to: valid)
+            return [target]
+        } catch {
+            throw .io(error)
+        }
+    }
+
     /// Stores an end into both slots of a mark, so that one damaged slot cannot hide it.
     private func publish(_ value: MarkValue, _ mark: DurableMark) {
         mark.initialize()
@@ -195,13 +224,19 @@ extension LogDirectory {
 
     /// Renames a file that is in the way to a name that is free.
     private func moveAside(_ path: String) throws(FileIOError) -> String {
+        let target = try freeName(for: path)
+        try fileSystem.rename(path, to: target, replacing: false)
+        return target
+    }
+
+    /// A name for what is put aside.
+    private func freeName(for path: String) throws(FileIOError) -> String {
         var target = path + ".torn"
         var number = 1
         while try fileSystem.exists(target) {
             number += 1
             target = "\(path).torn\(number)"
         }
-        try fileSystem.rename(path, to: target, replacing: false)
         return target
     }
 

@@ -75,9 +75,10 @@ package struct LogReader {
             // Nothing more in this segment.
             let end = min(current.successor ?? mark.durableOffset, mark.durableOffset)
             if nextOffset < end {
-                let hasDamage = current.base == mark.segmentBase || current.cursor.damagedBytes > 0
+                var isDamage = current.base == mark.segmentBase || current.cursor.damagedBytes > 0
+                if isDamage { isDamage = try !isCut(current, mark) }
                 var isMissing = false
-                if !hasDamage, try !isDeleted(nextOffset) {
+                if !isDamage, try !isDeleted(nextOffset) {
                     isMissing = try wasDurable(nextOffset, before: current.successor)
                 }
                 return skip(to: end, .damaged, isMissing: isMissing)
@@ -147,6 +148,14 @@ package struct LogReader {
         )
         nextOffset = header.nextOffset
         return result
+    }
+
+    /// Whether the files end before the mark does: a copy that was made while the log was written,
+    /// and whose mark is younger than its segments. What is absent is not damaged; the log that was
+    /// copied may have it.
+    private func isCut(_ current: Position, _ mark: MarkValue) throws(EventLogError) -> Bool {
+        if current.base == mark.segmentBase { return try current.cursor.size() < mark.position }
+        return current.successor == nil
     }
 
     /// Steps over offsets that are not there.

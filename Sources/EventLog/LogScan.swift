@@ -122,6 +122,15 @@ struct LogScan {
         }
     }
 
+    /// Whether the files hold as many bytes as a mark tells of, if it tells of lost records at all:
+    /// then what is invalid there is damaged, and not absent.
+    func reaches(_ mark: MarkValue?) -> Bool {
+        guard let mark, let last = segments.last, mark.durableOffset > validEnd else {
+            return false
+        }
+        return last.base == mark.segmentBase && last.byteCount >= mark.position
+    }
+
     /// The losses, given that everything below `durable` had been synced or seen by a consumer.
     func losses(durable: Offset, end: Offset) -> [RecoveryReport.Loss] {
         var all = gaps

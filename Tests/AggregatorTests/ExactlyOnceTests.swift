@@ -37,6 +37,61 @@ struct ExactlyOnceTests {
         }
     }
 
+    @Test(
+        "a copy with older segments than its durable mark takes no offset from the log itself",
+        arguments: [0, 30],
+        [false, true]
+    )
+    func copiedTorn(bytesMore: Int, isRecovered: Bool) async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 5_000)
+            let open = try scenario.writeLog(world, records: 40, bad: false, closes: false)
+            let lane = try #require(open)
+            let path = world.segment(of: lane.logID)
+            let end = lane.nextOffset.rawValue
+            let copiedBytes = (world.fileSystem.bytes(of: path) ?? []).count + bytesMore
+            func appendMore() throws {
+                for _ in 0..<20 {
+                    let request = SampleRequest.random(
+                        &scenario.random,
+                        around: Scenario.start,
+                        span: 1
+                    )
+                    try lane.append(eventTime: request.completedAt) { request.encode(into: &$0) }
+                    scenario.add(request)
+                }
+                try lane.write()
+            }
+            try appendMore()
+            // The segment was copied first; the mark when the log had gone on.
+            let copied = world.fileSystem.killClone()
+            let bytes = try #require(copied.bytes(of: path))
+            copied.setBytes(Array(bytes.prefix(copiedBytes)), of: path)
+            let copy = try LogDirectory(path: "/data", fileSystem: copied, time: world.time)
+            if isRecovered {
+                _ = try copy.recover()
+                // Killed after it, and recovered again: nothing changes any more.
+                let paths = copied.paths
+                _ = try copy.recover()
+                #expect(copied.paths == paths)
+                #expect(copied.paths.contains(path + ".torn") == (bytesMore > 0))
+            }
+            let source = AggregatorSource.local(copy)
+            try await world.whileRunning([world.aggregator(world.configuration, source: source)]) {
+                let isThere =
+                    isRecovered
+                    ? "SELECT end_offset = \(lane.nextOffset) FROM sluice.log"
+                    : "SELECT upper(folded) >= \(end) FROM sluice.source"
+                #expect(await world.waits(isThere))
+            }
+            try appendMore()
+            try lane.close()
+            scenario.offsets = lane.nextOffset.rawValue
+            try await world.fold([world.aggregator(world.configuration)])
+            try scenario.check(world)
+        }
+    }
+
     @Test("a session that is killed before any step changes no row", arguments: FoldStep.allCases)
     func killed(step: FoldStep) async throws {
         try await World.with { world in
