@@ -167,6 +167,8 @@ final class AssignedPartition {
         base = nil
         replaces = false
         soughtBelow = 0
+        // Where it was read from its beginning before, it may not have come to what is stored.
+        rewindableAt = 0
         anchor = stored
         anchoredAt = now
         verify(stored, now: now)

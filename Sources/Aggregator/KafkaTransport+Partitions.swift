@@ -113,6 +113,7 @@ extension KafkaTransport {
         var starts: [Int32: Int64] = [:]
         var moves: [Int32: Int64] = [:]
         let now = self.now
+        if !examination.partitions.isEmpty { forgetSearches() }
         for number in examination.partitions {
             guard let partition = partitions[number], partition.isWaiting else { continue }
             let stored = storedPosition(number, state)
@@ -136,6 +137,15 @@ extension KafkaTransport {
             let stored = storedPosition(partition.number, state)
             partition.begin(at: stored, now: now)
             if stored == nil { noteBeginning(of: partition) }
+        }
+    }
+
+    /// Forgets which missing offsets were looked for: a rewind that was under way may have come to
+    /// nothing, because its position was not committed or its partition went to somebody else.
+    private func forgetSearches() {
+        for log in logs.values {
+            log.gapAsked = nil
+            log.gapSought = nil
         }
     }
 

@@ -20,6 +20,44 @@ package struct KafkaHeaders: ~Copyable {
         entries.removeAll(keepingCapacity: true)
     }
 
+    /// Removes the headers after the first ones, and keeps the memory.
+    package mutating func keepFirst(_ count: Int) {
+        guard count < entries.count else { return }
+        bytes.removeSubrange(Int(entries[count].name)..<bytes.count)
+        entries.removeSubrange(count..<entries.count)
+    }
+
+    /// Adds a header with a number in decimal that `replace` can change.
+    package mutating func append(_ name: StaticString, replaceable number: UInt64) {
+        let start = begin(name)
+        let room = start + name.utf8CodeUnitCount + 1 + Self.digitsMax
+        while bytes.count < room { bytes.append(0) }
+        end(name, start)
+        replace(at: entries.count - 1, with: number)
+    }
+
+    /// Changes a number that was added to be replaced.
+    package mutating func replace(at index: Int, with number: UInt64) {
+        var count = 1
+        var limit: UInt64 = 10
+        while count < Self.digitsMax, number >= limit {
+            count += 1
+            limit &*= 10  // beyond the largest number it is not looked at
+        }
+        let first = Int(entries[index].value)
+        var rest = number
+        var at = first + count
+        while at > first {
+            at -= 1
+            bytes[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+            rest /= 10
+        }
+        entries[index].value_length = UInt32(count)
+    }
+
+    /// Digits of the largest number.
+    private static let digitsMax = 20
+
     /// Adds a header with bytes.
     package mutating func append(_ name: StaticString, _ value: Span<UInt8>) {
         let start = begin(name)
@@ -36,15 +74,7 @@ package struct KafkaHeaders: ~Copyable {
 
     /// Adds a header with a number in decimal.
     package mutating func append(_ name: StaticString, decimal: UInt64) {
-        let start = begin(name)
-        let first = bytes.count
-        var rest = decimal
-        repeat {
-            bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10))
-            rest /= 10
-        } while rest > 0
-        bytes[first...].reverse()
-        end(name, start)
+        append(name, replaceable: decimal)
     }
 
     /// Stores the name with its NUL, and says where.

@@ -140,6 +140,62 @@ struct KafkaTransportTests {
         }
     }
 
+    /// What is stored fits the new topic by chance, and the offsets missing below are looked for.
+    @Test(
+        "a rewind that is cut short, by the database or by the group, is begun again",
+        arguments: [false, true]
+    )
+    func rewoundTwice(byGroup: Bool) async throws {
+        try await World.with { world in
+            let broker = ScriptedBroker(partitions: 1)
+            var scenario = Scenario(seed: 9_013)
+            for _ in 0..<2 { try scenario.writeLog(world, records: 20, bad: false) }
+            let shipped = ScriptedBroker(partitions: 1)
+            var pump = ScriptedPump(world, shipped)
+            try pump.ship(&scenario.random)
+            let all = shipped.state.withLock { $0.logs[0].messages }
+            let first = try #require(all.first?.key)
+            let one = all.filter { $0.key == first }
+            let other = all.filter { $0.key != first }
+            // Each time another log's first record is at 4.
+            for message in one[0..<4] + other[0..<1] { broker.append(message, to: 0) }
+            var configuration = world.configuration
+            configuration.flushRecordsMax = 1
+            let begun = world.aggregator(configuration, source: broker.source)
+            try await world.whileRunning([begun]) {
+                #expect(await world.waits(Self.positionIs(5)))
+            }
+            broker.change { state in
+                state.logs = [
+                    .init(messages: Array(one[3..<7] + other[0..<1] + one[7...] + other[1...]))
+                ]
+                state.moves = []
+            }
+            let isDisturbed = Atomic(false)
+            var hooks = AggregatorHooks()
+            hooks.fold = { _, _ in
+                guard broker.state.withLock({ !$0.moves.isEmpty }),
+                    !isDisturbed.exchange(true, ordering: .relaxed)
+                else { return nil }
+                guard byGroup else { return .lost }
+                for member in broker.state.withLock({ $0.members.keys.sorted() }) {
+                    broker.expel(member)
+                }
+                return nil
+            }
+            let aggregator = world.aggregator(configuration, hooks: hooks, source: broker.source)
+            try await world.fold([aggregator])
+            let wasDisturbed = isDisturbed.load(ordering: .relaxed)
+            #expect(wasDisturbed)
+            try scenario.check(world)
+        }
+    }
+
+    /// Whether the one partition is stored to go on at an offset.
+    private static func positionIs(_ offset: Int) -> String {
+        "SELECT coalesce(max(next_offset) = \(offset), false) FROM sluice.transport_offset"
+    }
+
     @Test(
         "an emptied broker that says nothing beyond its end is found out",
         arguments: [false, true]

@@ -23,15 +23,20 @@ struct KafkaMessageEncoder: ~Copyable {
     private var key: [UInt8] = []
 
     /// Starts with a log.
-    mutating func begin(_ log: LogID) { key = Array(log.description.utf8) }
-
-    /// Sets the headers of a record.
-    mutating func setRecord(_ offset: Offset) {
-        let key = self.key
+    mutating func begin(_ log: LogID) {
+        let key = Array(log.description.utf8)
         headers.removeAll()
         headers.append("sluice-log", key.span)
-        headers.append("sluice-offset", decimal: offset.rawValue)
+        headers.append("sluice-offset", replaceable: 0)
         headers.append("sluice-schema", decimal: Self.schema)
+        self.key = key
+    }
+
+    /// Sets the headers of a record: only the number differs from the one before.
+    @inline(__always)
+    mutating func setRecord(_ offset: Offset) {
+        headers.keepFirst(3)
+        headers.replace(at: 1, with: offset.rawValue)
     }
 
     /// Sets the headers of a skip marker.

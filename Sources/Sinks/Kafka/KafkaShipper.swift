@@ -36,7 +36,6 @@ final class KafkaShipper {
 
     private var producer: KafkaProducer?
     private var topic: KafkaTopicID?
-    private var message = KafkaMessageEncoder()
     private var slots: [Slot?] = []
     /// Batches that wait until the producer can take them.
     private var waiting: [(batch: SinkBatch, reply: CheckedContinuation<DeliveryResult, Never>)] =
@@ -192,6 +191,8 @@ final class KafkaShipper {
         let index = slots.firstIndex { $0 == nil } ?? slots.count
         if index == slots.count { slots.append(slot) } else { slots[index] = slot }
         if outstanding == 0 { progressAt = now }
+        // A variable of this call: for a property of the object each use would be checked.
+        var message = KafkaMessageEncoder()
         message.begin(batch.log)
         for item in batch.items {
             switch item {
@@ -212,16 +213,17 @@ final class KafkaShipper {
                 }
             case .skip(let range, let reason, let appendTime):
                 message.setSkip(range, reason)
-                sendMarker(slot, index, range.lowerBound, appendTime, sink)
+                sendMarker(message, slot, index, range.lowerBound, appendTime, sink)
             case .end(let offset, let appendTime):
                 message.setEnd(offset)
-                sendMarker(slot, index, offset, appendTime, sink)
+                sendMarker(message, slot, index, offset, appendTime, sink)
             }
         }
         settle(index, slot)
     }
 
     private func sendMarker(
+        _ message: borrowing KafkaMessageEncoder,
         _ slot: Slot,
         _ index: Int,
         _ offset: Offset,
@@ -276,12 +278,33 @@ final class KafkaShipper {
     // MARK: Reports
 
     private func poll(_ producer: KafkaProducer, _ timeout: Duration) {
-        let count = producer.poll(timeout: timeout, event: { take($0) }, { take($0) })
+        // Reports come in runs of one batch, nearly all of them without an error.
+        var index = 0
+        var run = 0
+        let count = producer.poll(timeout: timeout, event: { take($0) }) { report in
+            guard report.error == nil else { return take(report) }
+            let next = Self.slot(of: report.token)
+            if next != index {
+                settle(index, run)
+                index = next
+                run = 0
+            }
+            run += 1
+        }
+        settle(index, run)
         if count > 0 { progressAt = now }
     }
 
+    /// Takes over that messages of one batch were delivered.
+    private func settle(_ index: Int, _ delivered: Int) {
+        guard delivered > 0, index < slots.count, let slot = slots[index] else { return }
+        outstanding -= delivered
+        settle(index, slot, delivered)
+    }
+
+    /// Takes over that a message was not delivered.
     private func take(_ report: KafkaDelivery) {
-        let index = Int(report.token >> Self.offsetBits)
+        let index = Self.slot(of: report.token)
         guard index < slots.count, let slot = slots[index] else { return }
         outstanding -= 1
         if let error = report.error {
@@ -315,8 +338,8 @@ final class KafkaShipper {
         .rejected(error.name.contains("SIZE_TOO_LARGE") ? .tooLarge : .rejected)
     }
 
-    private func settle(_ index: Int, _ slot: Slot) {
-        slot.remaining -= 1
+    private func settle(_ index: Int, _ slot: Slot, _ count: Int = 1) {
+        slot.remaining -= count
         guard slot.remaining == 0 else { return }
         slots[index] = nil
         slot.reply.resume(returning: slot.result)
@@ -406,6 +429,8 @@ final class KafkaShipper {
     /// A token is the slot, and the offset relative to the slot's base in the lower bits.
     private static let offsetBits: UInt64 = 48
     private static let offsetMask: UInt64 = (1 << offsetBits) - 1
+
+    private static func slot(of token: UInt64) -> Int { Int(token >> offsetBits) }
 
     private static func token(_ index: Int, _ relative: UInt64) -> UInt64 {
         UInt64(index) << offsetBits | relative & offsetMask
