@@ -3,7 +3,7 @@ import KafkaTesting
 import Testing
 
 /// Members of consumer groups: rebalances, moving, pausing, errors.
-@Suite("Kafka consumer", .timeLimit(.minutes(5)))
+@Suite("Kafka consumer", .timeLimit(.minutes(10)), .serialized)
 struct ConsumerTests {
     /// A cluster with the topic `records` of four partitions and 40 messages.
     private func makeCluster() throws -> MockCluster {

@@ -74,9 +74,9 @@ final class Member {
     }
 }
 
-/// Lets members take turns until a condition holds; false after 25 seconds.
+/// Lets members take turns until a condition holds; false after a minute.
 func turns(_ members: [Member], until condition: () -> Bool) -> Bool {
-    let deadline = ContinuousClock.now.advanced(by: .seconds(25))
+    let deadline = ContinuousClock.now.advanced(by: .seconds(60))
     while ContinuousClock.now < deadline {
         if condition() { return true }
         for member in members { member.step() }
