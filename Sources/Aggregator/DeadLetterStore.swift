@@ -173,6 +173,7 @@ package final class DeadLetterStore {
         var result = RedriveResult()
         var output: FoldOutput
         var folded: [Int64] = []
+        var records: [DeadLetter] = []
         var logs: Set<LogID> = []
         var kept: [(id: Int64, letter: DeadLetter)] = []
         let catalog: RollupCatalog
@@ -201,6 +202,7 @@ package final class DeadLetterStore {
                     result.kept[still.reason.rawValue, default: 0] += 1
                 } else {
                     folded.append(id)
+                    records.append(letter)
                     logs.insert(letter.log)
                 }
             }
@@ -218,6 +220,7 @@ package final class DeadLetterStore {
             output,
             ids: places,
             folded: folded,
+            records: records,
             logs: logs.sorted(),
             kept: kept
         )

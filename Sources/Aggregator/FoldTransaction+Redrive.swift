@@ -12,12 +12,14 @@ extension FoldTransaction {
     ///   - output: What the records fold to.
     ///   - ids: The database id of each value id of each dimension, by its place in the batch.
     ///   - folded: The letters that are folded, ascending.
+    ///   - records: The same letters with their records, for those who keep raw records.
     ///   - logs: The logs that they lay in.
     ///   - kept: The letters that still cannot be folded, with the reason of today, ascending.
     func redrive(
         _ output: FoldOutput,
         ids: [[Int32]],
         folded: [Int64],
+        records: [DeadLetter],
         logs: [LogID],
         kept: [(id: Int64, letter: DeadLetter)]
     ) throws(FoldFailure) {
@@ -46,6 +48,8 @@ extension FoldTransaction {
                     ]
                 )
                 _ = try copyDeltas(output, ids)
+                try step(.loadRecords)
+                try RecordLoad.load(records, on: connection)
                 try updateLedger(output.ledger)
                 try step(.registry)
                 try connection.query(Self.touchLogs, [.textArray(logs.map(\.description))])

@@ -192,8 +192,8 @@ extension Replay {
         let found = try sql { () throws(PostgresError) in
             try connection.query(
                 """
-                SELECT coalesce(sum(damaged + expired + filtered + sampled + too_large + rejected),
-                    0)::int8
+                SELECT coalesce(sum(damaged + expired + filtered + sampled + too_large + rejected
+                    + lost), 0)::int8
                 FROM sluice.ledger WHERE generation = $1 AND log_id = $2::text::uuid
                 """,
                 [.int(Int64(active)), .text(log.description)]

@@ -4,7 +4,8 @@ package import Records
 /// A consumer's durable "everything below this offset is done", one small file per log.
 ///
 /// The file is one line: `sluice-checkpoint 1 <log id> <next offset> <CRC32C, 8 hex digits>`, the
-/// checksum being that of the line before its last space. `docs/formats/checkpoint.md` says it too.
+/// checksum being that of the line before its last space; version 2 has a tally of five numbers
+/// before the checksum. `docs/formats/checkpoint.md` says it too.
 package struct CheckpointStore: Sendable {
     /// The consumer.
     package let consumer: String
@@ -13,7 +14,7 @@ package struct CheckpointStore: Sendable {
     private let fileSystem: any FileSystem
     private let bell: Bell
 
-    private static let magic = "sluice-checkpoint 1"
+    private static let magic = "sluice-checkpoint"
 
     /// Makes the consumer's directory.
     init(
@@ -46,14 +47,32 @@ package struct CheckpointStore: Sendable {
 
     /// The next offset to consume; zero when nothing was stored or the file is not valid.
     package func load(_ log: LogID) -> Offset {
-        Self.load(log, directory: directory, fileSystem: fileSystem) ?? .zero
+        Self.load(log, directory: directory, fileSystem: fileSystem)?.offset ?? .zero
+    }
+
+    /// The next offset to consume, and what was counted of those below; without a tally counting
+    /// begins there.
+    package func loadTally(_ log: LogID) -> (offset: Offset, tally: ConsumerTally) {
+        let stored = Self.load(log, directory: directory, fileSystem: fileSystem)
+        let offset = stored?.offset ?? .zero
+        return (offset, stored?.tally ?? ConsumerTally(from: offset.rawValue))
     }
 
     /// Replaces the checkpoint, atomically and durably, and rings the bell.
     ///
     /// Returns after the file and its directory are on stable storage: two syncs.
-    package func store(_ log: LogID, _ offset: Offset) throws(EventLogError) {
-        let text = "\(Self.magic) \(log) \(offset)"
+    ///
+    /// - Parameters:
+    ///   - log: The log.
+    ///   - offset: The next offset to consume.
+    ///   - tally: What became of those below, if the consumer counts.
+    package func store(
+        _ log: LogID,
+        _ offset: Offset,
+        _ tally: ConsumerTally? = nil
+    ) throws(EventLogError) {
+        var text = "\(Self.magic) \(tally == nil ? 1 : 2) \(log) \(offset)"
+        for number in tally?.fields ?? [] { text += " \(number)" }
         let sum = Checksum.crc32c(Array(text.utf8).span.raw)
         let line = text + " " + hexadecimal(sum) + "\n"
         try io { () throws(FileIOError) in
@@ -68,19 +87,31 @@ package struct CheckpointStore: Sendable {
         try? fileSystem.removeFile("\(directory)/\(log)")
     }
 
-    /// A valid checkpoint's offset.
-    static func load(_ log: LogID, directory: String, fileSystem: any FileSystem) -> Offset? {
+    /// A valid checkpoint.
+    static func load(
+        _ log: LogID,
+        directory: String,
+        fileSystem: any FileSystem
+    ) -> (offset: Offset, tally: ConsumerTally?)? {
         guard let bytes = try? fileSystem.readFile("\(directory)/\(log)") else { return nil }
         let fields = String(decoding: bytes, as: UTF8.self).split(
             separator: " ",
             omittingEmptySubsequences: false
         )
-        guard fields.count == 5, fields[0] + " " + fields[1] == magic,
-            LogID(String(fields[2])) == log, let offset = UInt64(fields[3])
+        guard fields.count >= 5, fields[0] == magic, LogID(String(fields[2])) == log,
+            let offset = UInt64(fields[3]), let last = fields.last
         else { return nil }
-        let text = fields[0..<4].joined(separator: " ")
+        let text = fields.dropLast().joined(separator: " ")
         let sum = hexadecimal(Checksum.crc32c(Array(text.utf8).span.raw))
-        return fields[4] == sum + "\n" ? Offset(offset) : nil
+        guard last == sum + "\n" else { return nil }
+        let numbers = fields[4..<(fields.count - 1)].compactMap { UInt64($0) }
+        switch fields[1] {
+        case "1" where fields.count == 5: return (Offset(offset), nil)
+        case "2":
+            guard fields.count == 10, let tally = ConsumerTally(numbers) else { return nil }
+            return (Offset(offset), tally)
+        default: return nil
+        }
     }
 
     /// The highest checkpoint that any consumer has for a log, configured or not.
@@ -97,7 +128,7 @@ package struct CheckpointStore: Sendable {
             throw .io(error)
         }
         return consumers.compactMap {
-            load(log, directory: paths.checkpoints + "/" + $0, fileSystem: fileSystem)
+            load(log, directory: paths.checkpoints + "/" + $0, fileSystem: fileSystem)?.offset
         }.max() ?? .zero
     }
 }
@@ -107,11 +138,21 @@ extension LogDirectory {
     ///
     /// - Returns: The next offset to consume; zero when nothing was stored or it is not valid.
     package func checkpoint(of consumer: String, in log: LogID) -> Offset {
-        CheckpointStore.load(
+        tally(of: consumer, in: log).offset
+    }
+
+    /// A consumer's checkpoint in one log, and what was counted of the offsets below it.
+    package func tally(
+        of consumer: String,
+        in log: LogID
+    ) -> (offset: Offset, tally: ConsumerTally) {
+        let stored = CheckpointStore.load(
             log,
             directory: paths.checkpoints + "/" + consumer,
             fileSystem: fileSystem
-        ) ?? .zero
+        )
+        let offset = stored?.offset ?? .zero
+        return (offset, stored?.tally ?? ConsumerTally(from: offset.rawValue))
     }
 }
 

@@ -97,12 +97,7 @@ extension LogDirectory {
         for log in logs {
             let passed =
                 consumers.map { consumer in
-                    CheckpointStore.load(
-                        log.id,
-                        directory: paths.checkpoints + "/" + consumer,
-                        fileSystem: fileSystem
-                    )
-                        ?? .zero
+                    checkpoint(of: consumer, in: log.id)
                 }.min() ?? log.durableOffset
             var newest = Int64.min
             for index in log.segments.indices {

@@ -33,6 +33,9 @@ package struct PumpMetrics: Sendable {
     let deliverySeconds: DurationHistogram
     /// How old the oldest record is that was read and is not acknowledged.
     let age = Age()
+    private let fates: [(Gauge, any KeyPath<SinkAccount, UInt64> & Sendable)]
+    private let appended: Gauge
+    private let unaccounted: Gauge
     private let rejected: [SkipReason: Counter]
     private let skipped: [SkipReason: Counter]
 
@@ -120,6 +123,29 @@ package struct PumpMetrics: Sendable {
             help: "Age of the oldest record that was read and is not acknowledged.",
             labels: labels
         ) { Double(age.microseconds) / 1_000_000 }
+        let kinds: [(String, any KeyPath<SinkAccount, UInt64> & Sendable)] = [
+            ("earlier", \.earlier), ("delivered", \.delivered), ("filtered", \.filtered),
+            ("sampled_out", \.sampledOut), ("dead_lettered", \.deadLettered),
+            ("skipped", \.skipped), ("pending", \.pending),
+        ]
+        fates = kinds.map { name, path in
+            let gauge = registry.gauge(
+                "pump_ledger_offsets",
+                help: "What became of the offsets of the logs that are there; see decision 0056.",
+                labels: labels + [("fate", name)]
+            )
+            return (gauge, path)
+        }
+        appended = registry.gauge(
+            "pump_ledger_appended_offsets",
+            help: "Durable offsets of the logs that are there: the sum of pump_ledger_offsets.",
+            labels: labels
+        )
+        unaccounted = registry.gauge(
+            "pump_ledger_unaccounted_offsets",
+            help: "By how much the sink's account does not balance.",
+            labels: labels
+        )
         rejected = Self.byReason([.tooLarge, .rejected]) { reason in
             registry.counter(
                 "pump_records_rejected_total",
@@ -141,6 +167,13 @@ package struct PumpMetrics: Sendable {
         _ make: (SkipReason) -> Counter
     ) -> [SkipReason: Counter] {
         Dictionary(uniqueKeysWithValues: reasons.map { ($0, make($0)) })
+    }
+
+    /// Shows the account of all logs.
+    func show(_ account: SinkAccount) {
+        for (gauge, path) in fates { gauge.set(Int64(clamping: account[keyPath: path])) }
+        appended.set(Int64(clamping: account.appended))
+        unaccounted.set(account.unaccounted)
     }
 
     /// Counts records that were refused.

@@ -48,12 +48,51 @@ struct PumpedLog {
     /// When the checkpoint was stored, monotonic nanoseconds.
     var checkpointAt: UInt64 = 0
 
+    /// What became of the offsets below `acknowledged` that were not delivered.
+    private(set) var tally: ConsumerTally
+    /// Offsets that are not delivered, from `acknowledged` on.
+    private var fates: [(offsets: Range<UInt64>, fate: Fate)] = []
+
+    /// Why an offset is not delivered.
+    enum Fate { case deadLettered, filtered, sampledOut, skipped }
+
     /// A log of which everything below a checkpoint is done.
-    init(id: LogID, checkpoint: UInt64) {
+    init(id: LogID, checkpoint: UInt64, tally: ConsumerTally) {
         self.id = id
         self.checkpoint = checkpoint
+        self.tally = tally
         acknowledged = checkpoint
         position = checkpoint
+    }
+
+    /// What became of its offsets.
+    var account: SinkAccount {
+        SinkAccount(appended: max(durable, end ?? 0), checkpoint: acknowledged, tally: tally)
+    }
+
+    /// Notes that offsets will not be delivered; what was noted before stays as it is.
+    mutating func note(_ offsets: Range<UInt64>, _ fate: Fate) {
+        guard !offsets.isEmpty, !fates.contains(where: { $0.offsets.overlaps(offsets) })
+        else { return }
+        fates.append((offsets, fate))
+    }
+
+    /// Counts what `acknowledged` has passed.
+    private mutating func count() {
+        guard !fates.isEmpty else { return }
+        for index in fates.indices {
+            let (offsets, fate) = fates[index]
+            let done = offsets.clamped(to: 0..<acknowledged)
+            fates[index].offsets = offsets.clamped(to: acknowledged..<UInt64.max)
+            let number = UInt64(done.count)
+            switch fate {
+            case .deadLettered: tally.deadLettered += number
+            case .filtered: tally.filtered += number
+            case .sampledOut: tally.sampledOut += number
+            case .skipped: tally.skipped += number
+            }
+        }
+        fates.removeAll { $0.offsets.isEmpty }
     }
 
     /// Durable offsets that are not acknowledged.
@@ -75,6 +114,7 @@ struct PumpedLog {
             window[last].end = end
         } else {
             acknowledged = max(acknowledged, end)
+            count()
         }
     }
 
@@ -88,5 +128,6 @@ struct PumpedLog {
         }
         // Everything before the first name that is pending is done, too.
         if let pending = window.first?.firstPending { acknowledged = max(acknowledged, pending) }
+        count()
     }
 }

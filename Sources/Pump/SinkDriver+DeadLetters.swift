@@ -35,6 +35,7 @@ extension SinkDriver {
         do throws(LetterError) {
             let stored = try self.letters.park(letters, at: time.wallMicroseconds())
             metrics.deadLetters.add(UInt64(stored))
+            note(letters, of: batch.log, .deadLettered)
             return result
         } catch {
             metrics.deadLetterFailures.add(UInt64(letters.count))
@@ -45,8 +46,18 @@ extension SinkDriver {
                     "first_offset": "\(letters[0].offset)", "error": "\(error)",
                 ]
             )
-            if pumped.sink.traits.isTransport { return result }
+            if pumped.sink.traits.isTransport {
+                note(letters, of: batch.log, .skipped)
+                return result
+            }
             return result.retryingRejected("refused records could not be put aside: \(error)")
+        }
+    }
+
+    private func note(_ letters: [SinkLetter], of log: LogID, _ fate: PumpedLog.Fate) {
+        for letter in letters {
+            let offset = letter.offset.rawValue
+            logs[log]?.note(offset..<(offset + 1), fate)
         }
     }
 }

@@ -65,9 +65,11 @@ extension SinkDriver {
     /// Starts to follow a log, at its checkpoint.
     private func begin(_ summary: LogSummary) -> PumpedLog {
         order.append(summary.id)
+        let stored = checkpoints.loadTally(summary.id)
         var log = PumpedLog(
             id: summary.id,
-            checkpoint: checkpoints.load(summary.id).rawValue
+            checkpoint: stored.offset.rawValue,
+            tally: stored.tally
         )
         if let from = reshipFrom { rewind(&log, summary, to: from) }
         return log
@@ -81,7 +83,8 @@ extension SinkDriver {
                 first.rawValue < log.checkpoint
             else { return }
             // Stored at once: whatever happens, everything below it has been delivered.
-            try checkpoints.store(log.id, first)
+            let tally = ConsumerTally(from: first.rawValue)
+            try checkpoints.store(log.id, first, tally)
             logger.info(
                 "log_set_back",
                 metadata: [
@@ -89,7 +92,7 @@ extension SinkDriver {
                     "to": "\(first)",
                 ]
             )
-            log = PumpedLog(id: log.id, checkpoint: first.rawValue)
+            log = PumpedLog(id: log.id, checkpoint: first.rawValue, tally: tally)
         } catch {
             metrics.readFailures.add()
             logger.error(
@@ -114,10 +117,14 @@ extension SinkDriver {
     private func publishLag() {
         var lag: UInt64 = 0
         var open: Int64 = 0
-        for log in logs.values where log.mode != .complete {
+        var sum = SinkAccount()
+        for log in logs.values {
+            sum = sum + log.account
+            guard log.mode != .complete else { continue }
             lag += log.lag
             open += 1
         }
+        metrics.show(sum)
         metrics.lagRecords.set(Int64(clamping: lag))
         metrics.logsFollowed.set(open)
     }
@@ -182,6 +189,7 @@ extension SinkDriver {
                     items.append(.records(batch))
                 case .skip(let offsets, let reason):
                     end = offsets.upperBound.rawValue
+                    log.note(offsets.lowerBound.rawValue..<end, PumpedLog.Fate(reason))
                     // What is gone without a trace is no skip: it shows as a gap behind Kafka.
                     if log.reader?.isMissing == true, pumped.sink.traits.isTransport {
                         reportMissing(offsets, of: log.id)
@@ -316,7 +324,7 @@ extension SinkDriver {
         guard let offset = logs[id]?.acknowledged else { return }
         logs[id]?.checkpointAt = max(1, now)
         do throws(EventLogError) {
-            try checkpoints.store(id, Offset(offset))
+            try checkpoints.store(id, Offset(offset), logs[id]?.tally)
             logs[id]?.checkpoint = offset
         } catch {
             metrics.checkpointFailures.add()
@@ -324,6 +332,17 @@ extension SinkDriver {
                 "checkpoint_not_stored",
                 metadata: ["sink": "\(pumped.name)", "log": "\(id)", "error": "\(error)"]
             )
+        }
+    }
+}
+
+extension PumpedLog.Fate {
+    /// What a sink's account calls offsets that are skipped.
+    init(_ reason: SkipReason) {
+        switch reason {
+        case .filtered: self = .filtered
+        case .sampled: self = .sampledOut
+        case .damaged, .expired, .tooLarge, .rejected: self = .skipped
         }
     }
 }

@@ -782,7 +782,7 @@ components:
             filter_operators: { type: array, items: { type: string } }
     Ledger:
       type: object
-      required: [balanced, unbalanced_logs, appended, pending, missing, unaccounted, gaps, logs]
+      required: [balanced, unbalanced_logs, appended, pending, missing, unaccounted, gaps, accepted_gaps, logs, sinks]
       properties:
         balanced: { type: boolean, description: Whether every log balances. }
         unbalanced_logs: { type: integer }
@@ -800,6 +800,37 @@ components:
               log_id: { type: string, format: uuid }
               first_offset: { type: integer, description: The first one that is missing. }
               next_offset: { type: integer, description: The first one after the gap. }
+        accepted_gaps:
+          description: Gaps that an operator has accepted as lost, the latest first, at most 1,000.
+          type: array
+          items:
+            type: object
+            required: [log_id, first_offset, next_offset, reason, accepted_by, accepted_at]
+            properties:
+              log_id: { type: string, format: uuid }
+              first_offset: { type: integer }
+              next_offset: { type: integer }
+              reason: { type: string }
+              accepted_by: { type: string }
+              accepted_at: { type: string, format: date-time }
+        sinks:
+          description: The accounts of the sinks of the node that answers, per log; empty where there are none.
+          type: array
+          items:
+            type: object
+            required: [sink, log_id, appended, delivered, filtered, sampled_out, dead_lettered, skipped, pending]
+            properties:
+              sink: { type: string }
+              log_id: { type: string, format: uuid }
+              appended: { type: integer, description: The sum of those below. }
+              earlier: { type: integer, description: Done before it was counted. }
+              delivered: { type: integer }
+              filtered: { type: integer }
+              sampled_out: { type: integer }
+              dead_lettered: { type: integer }
+              skipped: { type: integer }
+              pending: { type: integer }
+              unaccounted: { type: integer }
         logs:
           type: array
           items:
@@ -822,6 +853,7 @@ components:
               too_large: { type: integer }
               rejected: { type: integer }
               dropped: { type: integer, description: Dead letters that an operator gave up. }
+              lost: { type: integer, description: Offsets of gaps that an operator has accepted as lost. }
               appended: { type: integer, description: "The log's end, or the next offset as far as it is known." }
               pending: { type: integer, description: Offsets below it that are not folded. }
               missing: { type: integer, description: Of these those that lie in gaps. }
@@ -845,6 +877,8 @@ components:
               too_large: { type: integer }
               rejected: { type: integer }
               dropped: { type: integer }
+              lost: { type: integer, description: Under the hour in which the gap was accepted. }
+              pending: { type: integer, description: "Not folded yet: appended in this hour or before." }
     Problem:
       type: object
       description: RFC 9457.

@@ -11,9 +11,14 @@ extension QueryAPI {
     ///
     /// - Parameter log: Only this log, and its hours.
     func ledger(_ log: LogID?) async throws(Problem) -> APIReply {
+        let sinks: [SinkLedger]
+        do { sinks = try await configuration.sinkAccounts?() ?? [] } catch {
+            throw Problem(.unavailable, "the checkpoints of this node's sinks cannot be read")
+        }
+        let chosen = sinks.filter { log == nil || $0.log == log }
         let body = try await database.read(as: .admin) { connection throws(QueryFailure) in
             do throws(PostgresError) {
-                return try Self.ledger(log, connection)
+                return try Self.ledger(log, chosen, connection)
             } catch { throw .database(error) }
         }
         return APIReply("application/json", body)
@@ -33,17 +38,19 @@ extension QueryAPI {
 
     private static let counters = [
         "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large",
-        "rejected", "dropped",
+        "rejected", "dropped", "lost",
     ]
 
     private static func ledger(
         _ log: LogID?,
+        _ sinks: [SinkLedger],
         _ connection: PostgresConnection
     ) throws(PostgresError) -> [UInt8] {
         let chosen = [log.map { PostgresValue.text($0.description) } ?? .null]
         let totals = try connection.query(Self.totals, chosen)
         let logs = try connection.query(Self.logs, chosen)
         let gaps = try connection.query(Self.gaps, chosen)
+        let accepted = try connection.query(Self.accepted, chosen)
         var writer = JSONWriter()
         writer.beginObject()
         let unbalanced = totals.int(0, 0) ?? 0
@@ -54,7 +61,12 @@ extension QueryAPI {
             writer.member(name, .integer(totals.int(0, 1 + index) ?? 0))
         }
         write(gaps, &writer)
+        write(accepted: accepted, &writer)
         write(logs: logs, &writer)
+        writer.key("sinks")
+        writer.beginArray()
+        for sink in sinks.prefix(logsMax) { sink.write(&writer) }
+        writer.endArray()
         if log != nil { write(hours: try connection.query(Self.hours, chosen), &writer) }
         writer.endObject()
         return writer.utf8
@@ -81,12 +93,45 @@ extension QueryAPI {
         WHERE $1::text IS NULL OR log_id = $1::text::uuid ORDER BY 1, 2 LIMIT \(gapsMax)
         """
 
-    private static let hours = """
-        SELECT hour, \(counters.joined(separator: ", ")) FROM sluice.ledger
-        WHERE log_id = $1::text::uuid
-          AND generation = (SELECT id FROM sluice.generation WHERE state = 'active')
-        ORDER BY hour
+    private static let accepted = """
+        SELECT log_id, first_offset, next_offset, reason, accepted_by, accepted_at
+        FROM sluice.accepted_gap WHERE $1::text IS NULL OR log_id = $1::text::uuid
+        ORDER BY accepted_at DESC, 1, 2 LIMIT \(gapsMax)
         """
+
+    /// What is pending comes under the hour of what names it: a heartbeat, the end, or a record
+    /// that was folded; it was appended then or before.
+    private static let hours = """
+        SELECT hour, \(counters.map { "sum(\($0))::bigint" }.joined(separator: ", ")),
+          sum(pending)::bigint
+        FROM (
+          SELECT hour, \(counters.joined(separator: ", ")), 0 AS pending FROM sluice.ledger
+          WHERE log_id = $1::text::uuid
+            AND generation = (SELECT id FROM sluice.generation WHERE state = 'active')
+          UNION ALL
+          SELECT date_trunc('hour', coalesce(a.ended_at, a.heartbeat_at, l.last_folded_at), 'UTC'),
+            \(counters.map { _ in "0" }.joined(separator: ", ")), a.appended - a.covered
+          FROM sluice.log_account a JOIN sluice.log l USING (log_id)
+          WHERE a.log_id = $1::text::uuid AND a.appended > a.covered
+        ) h GROUP BY hour ORDER BY hour
+        """
+
+    private static func write(accepted result: PostgresResult, _ writer: inout JSONWriter) {
+        writer.key("accepted_gaps")
+        writer.beginArray()
+        for row in 0..<result.rowCount {
+            writer.beginObject()
+            writer.member("log_id", result.text(row, 0))
+            writer.member("first_offset", .integer(result.int(row, 1) ?? 0))
+            writer.member("next_offset", .integer(result.int(row, 2) ?? 0))
+            writer.member("reason", result.text(row, 3))
+            writer.member("accepted_by", result.text(row, 4))
+            let time = result.timestamp(row, 5)
+            writer.member("accepted_at", time.map { CivilTime.utc(microseconds: $0) })
+            writer.endObject()
+        }
+        writer.endArray()
+    }
 
     private static func write(_ gaps: PostgresResult, _ writer: inout JSONWriter) {
         writer.key("gaps")
@@ -145,7 +190,9 @@ extension QueryAPI {
                 appended += count
                 writer.member(name, .integer(count))
             }
-            writer.member("appended", .integer(appended))
+            let pending = result.int(row, 1 + counters.count) ?? 0
+            writer.member("pending", .integer(pending))
+            writer.member("appended", .integer(appended + pending))
             writer.endObject()
         }
         writer.endArray()

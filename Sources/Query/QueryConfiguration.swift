@@ -16,6 +16,10 @@ package struct QueryConfiguration: Sendable {
     /// they reload.
     package var replicaLagMax = Duration.seconds(10)
 
+    /// What became of the offsets of this node's logs on the way to its sinks, by log; nil where
+    /// there are no sinks. May block.
+    package var sinkAccounts: (@Sendable () async throws -> [SinkLedger])?
+
     /// Connections from clients at once; further ones wait to be accepted. Chosen.
     package var connectionsMax = 1_024
 

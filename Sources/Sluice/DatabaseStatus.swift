@@ -41,6 +41,9 @@ struct DatabaseAnswer: Sendable {
                 sections.append(("ledger", ledger.totals))
                 if !ledger.logs.rows.isEmpty { sections.append(("ledger_logs", ledger.logs)) }
                 sections.append(("gaps", ledger.gaps))
+                if !ledger.accepted.rows.isEmpty {
+                    sections.append(("accepted_gaps", ledger.accepted))
+                }
             }
             sections.append(("dead_letters", answer.deadLetters))
             return DatabaseAnswer(

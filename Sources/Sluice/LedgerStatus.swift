@@ -10,14 +10,16 @@ struct LedgerStatus: Sendable {
     var logs: Table
     /// Offsets that are missing.
     var gaps: Table
+    /// Gaps that an operator has accepted as lost, the latest first.
+    var accepted: Table
 
     /// The schema that has what is asked for.
-    static let schemaVersion: Int64 = 18
+    static let schemaVersion: Int64 = 21
     /// Most rows of a table; chosen.
     private static let rowsMax = 100
     private static let counters = [
         "folded", "dead_lettered", "expired", "damaged", "filtered", "sampled", "too_large",
-        "rejected", "dropped",
+        "rejected", "dropped", "lost",
     ]
 
     /// Asks the database; blocking.
@@ -60,6 +62,23 @@ struct LedgerStatus: Sendable {
             ]
                 + (3..<8).map { .integer(found.int(row, $0) ?? 0) }
                 + [found.timestamp(row, 8).map(Cell.time) ?? .none]
+        }
+
+        accepted = Table([
+            "log", "first_offset", "next_offset", "reason", "accepted_by", "accepted_at",
+        ])
+        let given = try connection.query(
+            """
+            SELECT log_id::text, first_offset, next_offset, reason, accepted_by, accepted_at
+            FROM sluice.accepted_gap ORDER BY accepted_at DESC, 1, 2 LIMIT \(Self.rowsMax)
+            """
+        )
+        accepted.rows = (0..<given.rowCount).map { row in
+            [
+                .text(given.text(row, 0) ?? ""), .integer(given.int(row, 1) ?? 0),
+                .integer(given.int(row, 2) ?? 0), .text(given.text(row, 3) ?? ""),
+                .text(given.text(row, 4) ?? ""), given.timestamp(row, 5).map(Cell.time) ?? .none,
+            ]
         }
 
         gaps = Table(["log", "first_offset", "next_offset", "offsets"])

@@ -106,8 +106,10 @@ struct ServerProcess {
         }
         if roles.contains(.serve) {
             let clock = SystemTimeSource()
+            var configuration = settings.queryConfiguration(postgres: postgres)
+            configuration.sinkAccounts = SinkLedgerStatus.source(settings, logs)
             let server = QueryServer(
-                configuration: settings.queryConfiguration(postgres: postgres),
+                configuration: configuration,
                 metrics: metrics,
                 logger: Logger(label: "sluice.query"),
                 now: { clock.wallMicroseconds() },

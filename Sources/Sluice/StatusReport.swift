@@ -22,6 +22,7 @@ struct StatusReport: Sendable {
         report.sections.append(("logs", try await logs(settings, data, database)))
         if !settings.pump.sinks.isEmpty {
             report.sections.append(("sinks", try await sinks(settings, data, processes)))
+            report.sections += try await SinkLedgerStatus.sections(settings, data)
         }
         if settings.transport == .kafka {
             report.sections.append(("kafka", await kafka(settings, database)))

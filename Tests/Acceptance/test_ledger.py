@@ -119,7 +119,8 @@ def missing_segment(context: Context) -> None:
           "gaps of `sluice status`")
     until(lambda: f"aggregator_ledger_missing_offsets {len(lost)}\n" in page(port), "the gap among the metrics", 40, 0.5)
     one = roles.api.get("/v1/ledger", log=log).json()
-    equal(sum(hour["appended"] for hour in one["hours"]), one["appended"] - len(lost), "the hours of the log")
+    equal(sum(hour["appended"] for hour in one["hours"]), one["appended"], "the hours of the log")
+    equal(sum(hour["pending"] for hour in one["hours"]), len(lost), "what is pending in the hours of the log")
 
     # The segment comes back: its records count, once.
     (context.directory / "gone").rename(gone)
@@ -128,6 +129,44 @@ def missing_segment(context: Context) -> None:
     roles.api.wait_total(size, "all requests", 30, **ALL_TIME)
     age(roles)
     until_ledger(roles, True)
+    cluster.stop()
+
+
+@test(seconds=90)
+def accepted_gap(context: Context) -> None:
+    """a gap accepted as lost leaves the ledger balanced, with who accepted it and why; a record of it does not count"""
+    cluster, roles = make_roles(context)
+    roles.start_serve()
+    context.run("load", "--into", roles.data, "--records", 500, "--profile", "ten", "--seed", 3)
+    aggregator = roles.start_aggregator()
+    roles.api.wait_total(500, "all requests", 30, **ALL_TIME)
+    age(roles)
+    equal(aggregator.terminate(), 0, "exit code of the aggregator")
+    # As if the last offsets of the log had never come.
+    roles.database.rows(
+        "WITH one AS (SELECT log_id, upper(folded) AS next FROM sluice.source), counted AS ("
+        "UPDATE sluice.ledger l SET folded = folded - 3 FROM one WHERE l.log_id = one.log_id RETURNING 1)"
+        " UPDATE sluice.source s SET folded = s.folded - int8range(next - 3, next)::int8multirange"
+        " FROM one WHERE s.log_id = one.log_id AND EXISTS (TABLE counted) RETURNING 1")
+    gap = until_ledger(roles, False)["gaps"][0]
+    name = f"{gap['log_id']}:{gap['first_offset']}-{gap['next_offset']}"
+    config = ("--config", roles.config)
+    context.run("status", *config, "--accept-gap", name, code=2)
+    context.run("status", *config, "--accept-gap", "nonsense", "--reason", "x", code=2)
+    beyond = f"{gap['log_id']}:{gap['first_offset'] - 1}-{gap['next_offset']}"
+    context.run("status", *config, "--accept-gap", beyond, "--reason", "x", code=1)
+    context.run("status", *config, "--accept-gap", name, "--reason", "the disk of gw-3 is gone")
+    ledger = until_ledger(roles, True)
+    equal((ledger["gaps"], ledger["pending"], ledger["logs"][0]["lost"]), ([], 0, 3), "the ledger after that")
+    accepted = ledger["accepted_gaps"][0]
+    equal((accepted["reason"], accepted["next_offset"]), ("the disk of gw-3 is gone", gap["next_offset"]), "the record")
+    report = json.loads(context.run("status", *config, "--format", "json").stdout)
+    equal(report["accepted_gaps"][0]["first_offset"], gap["first_offset"], "`sluice status` of accepted gaps")
+    # Of 500 requests those that are lost stay lost; nothing is counted twice.
+    roles.start_aggregator()
+    load = ("load", "--into", roles.data, "--records", 100, "--profile", "ten", "--seed", 4)
+    context.run(*load)
+    roles.api.wait_total(600, "requests of two logs", 30, **ALL_TIME)
     cluster.stop()
 
 
