@@ -6,7 +6,7 @@ extension LogDirectory {
     /// Seals every log whose writer is gone, and reports what was lost.
     ///
     /// Logs that are locked by a living process, those that have ended, and those that were carried
-    /// here are left alone. Every valid frame is kept; nothing is overwritten.
+    /// here are left alone. Every valid frame is kept; no byte is changed.
     package func recover() throws(EventLogError) -> [RecoveryReport] {
         var reports: [RecoveryReport] = []
         try removeUnpublished()
@@ -117,7 +117,8 @@ extension LogDirectory {
 
     /// Ends a log at an offset with a new segment that holds only an end frame.
     ///
-    /// Crash story: (1) what is kept is synced, so that the mark will not lie; (2) files without
+    /// Crash story: (1) what is kept and may not be durable is written again as it is, and synced,
+    /// so that the mark will not lie; (2) files without
     /// valid frames at or above the end are renamed, for one may have the name that is needed;
     /// (3) the new segment is written and synced under another name; (4) renamed; (5) the directory
     /// is synced; (6) the mark is stored. Killed before (4), the next recovery does it all again;
@@ -155,6 +156,12 @@ extension LogDirectory {
             for segment in scan.segments {
                 let file = try fileSystem.open(segment.path, .readWrite)
                 defer { file.close() }
+                if segment.end > durable {
+                    // A sync that failed under the writer, or a sync fault that it never saw, may
+                    // have left bytes that reads see and no later sync writes. The same bytes again.
+                    let bytes = try file.read(at: 0, count: Int(clamping: segment.byteCount))
+                    try file.write(bytes, at: 0)
+                }
                 try file.sync()
                 // Gives back the space that was reserved beyond the end of the file.
                 try file.truncate(to: min(segment.byteCount, try file.size()))

@@ -11,6 +11,8 @@ struct LogScan {
         let header: SegmentHeader?
         /// How many valid frames count.
         var frameCount = 0
+        /// The offset after the last record of the valid frames; the base if there are none.
+        var end: Offset
         /// Where the last valid frame ends.
         var validPosition: UInt64 = 0
     }
@@ -84,7 +86,8 @@ struct LogScan {
             base: base,
             path: file.path,
             byteCount: byteCount,
-            header: cursor.header
+            header: cursor.header,
+            end: base
         )
         if let header = cursor.header {
             highestMark = max(highestMark, header.durableOffset)
@@ -104,6 +107,7 @@ struct LogScan {
             } else {
                 endOffset = nil
                 validEnd = header.nextOffset
+                segment.end = header.nextOffset
                 recordCount += UInt64(header.count)
             }
             segment.frameCount += 1

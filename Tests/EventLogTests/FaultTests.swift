@@ -123,6 +123,26 @@ struct FaultTests {
         }
     }
 
+    @Test("what recovery keeps is durable, although a sync failed before the writer was killed")
+    func recoveryAfterFailedSync() throws {
+        let fileSystem = MemoryFileSystem()
+        let lane = try makeDirectory(fileSystem).openLane(0, smallConfiguration())
+        try lane.append(text: "never acknowledged")
+        try lane.write()
+        // The lane cannot write it elsewhere either, and is killed.
+        fileSystem.failSyncs(100)
+        #expect(throws: EventLogError.self) { try lane.commit() }
+        let files = fileSystem.killClone()
+        let survivor = try makeDirectory(files)
+        _ = try survivor.recover()
+        let seen = try readAll(survivor, lane.logID)
+        var random = Seeded(1)
+        let rebooted = try makeDirectory(files.crashClone(probability: 0, using: &random))
+        _ = try rebooted.recover()
+        #expect(try readAll(rebooted, lane.logID) == seen)
+        #expect(seen.last == .end(2))
+    }
+
     @Test("recovery that fails at any operation can be repeated")
     func recoveryFaults() throws {
         let original = MemoryFileSystem()
