@@ -72,6 +72,13 @@ package struct JSONWriter: Sendable {
         needsComma = true
     }
 
+    /// Writes a value that is JSON text already.
+    mutating func raw(_ json: String) {
+        separate()
+        bytes.append(contentsOf: json.utf8)
+        needsComma = true
+    }
+
     /// Writes a member with a value.
     package mutating func member(_ name: String, _ value: Value) {
         key(name)

@@ -386,6 +386,76 @@ paths:
         "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
+  /v1/meters:
+    get:
+      operationId: meters
+      summary: Quantities that are counted for bills; other tokens than admin's see those in which something is theirs.
+      responses:
+        "200":
+          description: The meters by name.
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/Meters" }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
+  /v1/meters/{name}:
+    get:
+      operationId: meter
+      summary: What applications used in the closed periods of a meter, as far as this token may see it.
+      parameters:
+        - name: name
+          in: path
+          required: true
+          description: The meter, as in `/v1/meters`.
+          schema: { type: string, pattern: "^[A-Za-z0-9_-]{1,64}$" }
+        - name: from
+          in: query
+          description: Periods that end after this; RFC 3339, a date, or a distance from now. All if left out.
+          schema: { type: string }
+        - name: to
+          in: query
+          description: Periods that begin before this.
+          schema: { type: string }
+        - name: tz
+          in: query
+          description: IANA name of the zone of dates in `from` and `to`.
+          schema: { type: string, default: UTC }
+        - name: revision
+          in: query
+          description: >-
+            `latest` (everybody's latest row of each period), `all` (every row of every revision), or a number (the rows as
+            of that revision).
+          schema: { type: string, pattern: "^(latest|all|[1-9][0-9]{0,8})$", default: latest }
+        - name: format
+          in: query
+          description: How the answer is written.
+          schema: { type: string, enum: [json, csv, ndjson], default: json }
+      responses:
+        "200":
+          description: Rows by period, organisation and application. CSV has a header line and the same columns.
+          content:
+            application/json:
+              schema: { $ref: "#/components/schemas/MeterAmounts" }
+            text/csv:
+              schema: { type: string }
+            application/x-ndjson:
+              schema: { type: string }
+        "400": { $ref: "#/components/responses/BadRequest" }
+        "401": { $ref: "#/components/responses/Unauthorized" }
+        "403": { $ref: "#/components/responses/Forbidden" }
+        "404":
+          description: There is no such meter, or nothing of it is this token's.
+          content: { application/problem+json: { schema: { $ref: "#/components/schemas/Problem" } } }
+        "414": { $ref: "#/components/responses/QueryTooLong" }
+        "422": { $ref: "#/components/responses/TooCostly" }
+        "429": { $ref: "#/components/responses/TooManyRequests" }
+        "500": { $ref: "#/components/responses/InternalError" }
+        "503": { $ref: "#/components/responses/Unavailable" }
   /openapi.yaml:
     get:
       operationId: openAPI
@@ -780,6 +850,50 @@ components:
                   name: { type: string }
                   kind: { type: string, enum: [text, integer, seconds, time, tags] }
             filter_operators: { type: array, items: { type: string } }
+    Meters:
+      type: object
+      required: [meters]
+      properties:
+        meters:
+          type: array
+          items:
+            type: object
+            required: [name, aggregate, field, unit, period, tz, first_start, closed_to]
+            properties:
+              name: { type: string }
+              aggregate: { type: string, enum: [count, sum, unique, max] }
+              field: { type: [string, "null"], description: What is added up, told apart or compared. }
+              filter: { type: array, items: { type: string }, description: Which records; only for admins. }
+              unit: { type: string, enum: [requests, bytes, seconds, clients, keys] }
+              period: { type: string, enum: [day, week, month] }
+              tz: { type: string, description: Zone that periods follow. }
+              first_start: { type: [string, "null"], format: date-time }
+              closed_to: { type: [string, "null"], format: date-time, description: End of the last closed period. }
+    MeterAmounts:
+      type: object
+      required: [name, closed_to, rows]
+      properties:
+        name: { type: string }
+        closed_to: { type: [string, "null"], format: date-time, description: End of the last closed period. }
+        rows:
+          type: array
+          items:
+            type: object
+            required: [application, org, meter, period_start, period_end, tz, revision, quantity, unit, correction,
+              estimate, made_at]
+            properties:
+              application: { type: [string, "null"], description: "`__other__` for those past the bound on keys." }
+              org: { type: [string, "null"] }
+              meter: { type: string }
+              period_start: { type: string, format: date-time }
+              period_end: { type: string, format: date-time }
+              tz: { type: string }
+              revision: { type: integer, minimum: 1 }
+              quantity: { type: number, description: The whole quantity of the period as of this revision. }
+              unit: { type: string, enum: [requests, bytes, seconds, clients, keys] }
+              correction: { type: number, description: What this revision added to the one before; 0 in the first. }
+              estimate: { type: boolean, description: "Whether the quantity is an estimate (distinct clients; σ 1.6 %)." }
+              made_at: { type: string, format: date-time }
     Ledger:
       type: object
       required: [balanced, unbalanced_logs, appended, pending, missing, unaccounted, gaps, accepted_gaps, logs, sinks]

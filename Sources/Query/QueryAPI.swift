@@ -99,6 +99,8 @@ package struct QueryAPI: Sendable {
         case record = "/v1/records/"
         case meta = "/v1/meta"
         case ledger = "/v1/ledger"
+        case meters = "/v1/meters"
+        case meter = "/v1/meters/"
         case openAPI = "/openapi.yaml"
         case metrics = "/metrics"
         case alive = "/livez"
@@ -121,6 +123,8 @@ package struct QueryAPI: Sendable {
                 self = .assets
             } else if path.hasPrefix(Endpoint.record.rawValue) {
                 self = .record
+            } else if path.hasPrefix(Endpoint.meter.rawValue) {
+                self = .meter
             } else {
                 self.init(rawValue: path)
             }
@@ -270,6 +274,8 @@ package struct QueryAPI: Sendable {
                 throw Problem(.forbidden, "the ledger is for tokens of scope admin")
             }
             return try await ledger(try Self.ledgerLog(request.query))
+        case .meters: return try await meters(request)
+        case .meter: return try await meter(request)
         }
     }
 

@@ -1,3 +1,5 @@
+import Rollups
+
 /// The answer to a question, before it is written in a format.
 package struct UsageAnswer: Sendable {
     /// One row.
@@ -8,6 +10,8 @@ package struct UsageAnswer: Sendable {
         var groups: [Value]
         /// Values of the metrics, in the order of the question.
         var metrics: [Value]
+        /// The integers that metrics were computed from, as far as they were asked for.
+        var counts = Counts()
     }
 
     /// What an earlier window gives.

@@ -150,7 +150,8 @@ package struct UsageEngine: Sendable {
         return !(request.groupBy + request.filters.map(\.dimension)).contains(.upstream)
     }
 
-    private func plan(
+    /// How `request`, which has all filters, is answered from what there is.
+    func plan(
         _ request: UsageRequest,
         _ freshness: Freshness
     ) throws(QueryFailure) -> Plan {

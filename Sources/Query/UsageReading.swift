@@ -265,7 +265,14 @@ private struct UsageReader {
         guard !key.isEmpty else { return }
         let bucket = statement.groupColumn == 0 ? 0 : Int(key[0]) - 1
         let values = metrics.map { $0.value(of: group) }
-        sink.add(UsageAnswer.Row(bucket: bucket, groups: texts, metrics: values))
+        sink.add(
+            UsageAnswer.Row(
+                bucket: bucket,
+                groups: texts,
+                metrics: values,
+                counts: group.merged.counts
+            )
+        )
         group.removeAll()
         key = []
     }

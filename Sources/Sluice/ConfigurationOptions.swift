@@ -49,6 +49,7 @@ struct ConfigurationOptions: ParsableArguments {
             environment: environment,
             hostName: ProcessInfo.processInfo.hostName,
             kafkaRefusal: { KafkaConfiguration.refusal(of: $0, $1) },
+            refusals: .ofModules,
             readFile: { path in
                 do {
                     return try Self.readText(path)

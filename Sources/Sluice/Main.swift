@@ -66,9 +66,8 @@ struct SluiceCommand: AsyncParsableCommand {
             UpCommand.self, GatewayCommand.self, PumpCommand.self, AggregatorCommand.self,
             ServeCommand.self, ImportCommand.self, QueryCommand.self, TopCommand.self,
             StatusCommand.self, CheckCommand.self, MigrateCommand.self, TokenCommand.self,
-            SinkCommand.self,
-            LogCommand.self, DeadLetterCommand.self, RollupCommand.self, ReplayCommand.self,
-            LoadCommand.self,
+            MeterCommand.self, AlertCommand.self, SinkCommand.self, LogCommand.self,
+            DeadLetterCommand.self, RollupCommand.self, ReplayCommand.self, LoadCommand.self,
         ]
     )
 }

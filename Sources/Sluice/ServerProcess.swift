@@ -117,6 +117,9 @@ struct ServerProcess {
             )
             let name = "query API on \(settings.serve.listen)"
             services.append(DescribedService(name: name, base: server))
+            services.append(
+                BillingService(settings: settings, postgres: postgres, metrics: metrics)
+            )
         }
         if let listen = settings.metricsListen {
             services.append(metricsService(listen, announcer))

@@ -16,6 +16,7 @@ package struct ConfigurationLoader {
     private let hostName: String
     private let kafkaRefusal: (_ name: String, _ value: String) -> String?
     private let readFile: (String) throws -> String
+    private let refusals: Refusals
 
     /// A loader with its surroundings.
     ///
@@ -23,17 +24,20 @@ package struct ConfigurationLoader {
     ///   - environment: The environment variables.
     ///   - hostName: The name of this machine.
     ///   - kafkaRefusal: Why librdkafka would not take a property with a value; nil if it would.
+    ///   - refusals: What other modules say of settings.
     ///   - readFile: Reads a file, or throws what the operating system says.
     package init(
         environment: [String: String],
         hostName: String,
         kafkaRefusal: @escaping (_ name: String, _ value: String) -> String? = { _, _ in nil },
+        refusals: Refusals = Refusals(),
         readFile: @escaping (String) throws -> String
     ) {
         self.environment = environment
         self.hostName = hostName
         self.kafkaRefusal = kafkaRefusal
         self.readFile = readFile
+        self.refusals = refusals
     }
 
     /// Loads `text`, called `name` in messages; nil if there is no file, which gives the demo.
@@ -65,6 +69,7 @@ package struct ConfigurationLoader {
         problems += decoder.problems
 
         var checker = SettingsChecker()
+        checker.refusals = refusals
         checker.check(tree, settings)
         problems += checker.problems
 

@@ -35,8 +35,13 @@ indirect enum Shape: Sendable {
     case broker
     /// The name of a Kafka topic.
     case topic
-    /// The name of a sink, which becomes the name of files and of a metric's label.
+    /// A name of letters, digits, `-` and `_`: of a sink, which becomes the name of files and of a
+    /// metric's label, or of a meter, which becomes a part of paths.
     case sinkName
+    /// A date.
+    case date
+    /// A decimal number.
+    case number
     /// A list.
     case list(Shape)
     /// A map with known keys.
@@ -105,6 +110,9 @@ enum ConfigurationSchema {
         Shape.Key("rollups", .list(rollup), "Rollups of your own beside the built-in ones."),
         Shape.Key("aggregator", aggregator, "The folding of records into rollups."),
         Shape.Key("records", records, "Raw records, for the log browser; not kept unless given."),
+        Shape.Key("meters", .list(meter), "Quantities counted per application for bills."),
+        Shape.Key("webhooks", .list(webhook), "Who is told of alerts."),
+        Shape.Key("alerts", .list(alert), "What is watched."),
         Shape.Key("serve", serve, "The query API."),
         Shape.Key("metrics", metrics, "A page of metrics for roles without the query API."),
     ])
@@ -387,6 +395,12 @@ enum ConfigurationSchema {
             .duration(.milliseconds(100)...second * 3_600),
             "How far a replica may be behind and still answer.",
             standard: "10s"
+        ),
+        Shape.Key(
+            "check_interval",
+            .duration(.milliseconds(100)...second * 3_600),
+            "Time between two looks at meters and alerts.",
+            standard: "30s"
         ),
         Shape.Key(
             "cors_origins",

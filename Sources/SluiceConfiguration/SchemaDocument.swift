@@ -102,6 +102,8 @@ package enum SchemaDocument {
         case .broker: return string("^[^/@,]+$")
         case .topic: return string("^[A-Za-z0-9._-]{1,249}$")
         case .sinkName: return string("^[A-Za-z0-9_-]{1,64}$")
+        case .number: return [("type", .text("number"))]
+        case .date: return string("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
         case .properties:
             let refused = KafkaProperties.refusals.flatMap(\.names).map(JSON.text)
             let scalars = ["string", "number", "boolean"].map(JSON.text)

@@ -41,6 +41,15 @@ package struct Settings: Equatable, Sendable {
     /// How long raw records are kept; they are not loaded at all if nil.
     package var recordsRetain: Duration?
 
+    /// Quantities counted per application for bills.
+    package var meters: [MeterSettings] = []
+
+    /// Who is told of alerts.
+    package var webhooks: [WebhookSettings] = []
+
+    /// What is watched.
+    package var alerts: [AlertSettings] = []
+
     /// The query API.
     package var serve = ServeSettings()
 
@@ -182,6 +191,9 @@ package struct ServeSettings: Equatable, Sendable {
 
     /// How far a replica may be behind and still answer.
     package var replicaLagMax = Duration.seconds(10)
+
+    /// Time between two looks at meters and alerts.
+    package var checkInterval = Duration.seconds(30)
 
     /// Origins whose pages may ask.
     package var corsOrigins: [String] = []

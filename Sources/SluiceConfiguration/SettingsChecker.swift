@@ -6,6 +6,9 @@ struct SettingsChecker {
     /// What works but was hardly meant.
     var notes: [ConfigurationProblem] = []
 
+    /// What other modules say of settings.
+    var refusals = Refusals()
+
     /// Checks the tree as a whole.
     mutating func check(_ tree: ConfigurationNode, _ settings: Settings) {
         let apis = tree["gateway"]?["apis"]?.elements ?? []
@@ -16,6 +19,8 @@ struct SettingsChecker {
         checkSinks(tree, settings)
         checkKafka(tree, settings)
         checkRollups(tree, settings)
+        checkMeters(tree, settings)
+        checkAlerts(tree, settings)
         if let secret = settings.gateway.credentialKey, secret.reveal().utf8.count < 16,
             let node = tree["gateway"]?["credential_key"]
         {

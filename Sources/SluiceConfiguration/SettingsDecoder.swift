@@ -41,6 +41,11 @@ struct SettingsDecoder {
         settings.rollups = (tree["rollups"]?.elements ?? []).compactMap(decodeRollup)
         if let node = tree["aggregator"] { settings.aggregator = decodeAggregator(node) }
         if let serve = tree["serve"] { settings.serve = decodeServe(serve) }
+        settings.meters = (tree["meters"]?.elements ?? []).compactMap(decodeMeter)
+        for (index, node) in (tree["webhooks"]?.elements ?? []).enumerated() {
+            if let webhook = decodeWebhook(node, index: index) { settings.webhooks.append(webhook) }
+        }
+        settings.alerts = (tree["alerts"]?.elements ?? []).compactMap(decodeAlert)
         settings.recordsRetain = duration(tree["records"]?["retain"])
         settings.metricsListen = listenAddress(tree["metrics"]?["listen"])
         return settings
@@ -56,6 +61,7 @@ struct SettingsDecoder {
             secret($1, path: "serve.replicas[\($0)]")
         }
         serve.replicaLagMax = duration(node["replica_lag_max"]) ?? serve.replicaLagMax
+        serve.checkInterval = duration(node["check_interval"]) ?? serve.checkInterval
         serve.corsOrigins = (node["cors_origins"]?.elements ?? []).compactMap(\.text)
         return serve
     }

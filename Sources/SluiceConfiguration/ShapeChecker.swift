@@ -177,6 +177,8 @@ extension Shape {
         case .broker: "an address such as 127.0.0.1:9092"
         case .topic: "the name of a topic"
         case .sinkName: "a name of letters, digits, - and _"
+        case .number: "a number such as 0.05"
+        case .date: "a date such as 2026-01-31"
         case .map: "a map of keys"
         case .properties: "a map of properties"
         }
@@ -215,6 +217,8 @@ extension Shape {
         case .broker: _ = try ValueParser.broker(text)
         case .topic: _ = try ValueParser.topic(text)
         case .sinkName: _ = try ValueParser.sinkName(text)
+        case .number: _ = try ValueParser.number(text)
+        case .date: _ = try ValueParser.date(text)
         case .choice(let words):
             guard words.contains(text) else {
                 let hint =

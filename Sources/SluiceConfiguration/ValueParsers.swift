@@ -127,11 +127,58 @@ enum ValueParser {
     static func sinkName(_ text: String) throws(ValueError) -> String {
         guard (1...64).contains(text.utf8.count), text.utf8.allSatisfy(isWord) else {
             throw ValueError(
-                "\"\(text.prefix(40))\" is not the name of a sink: up to 64 letters, digits, "
-                    + "hyphens and underscores"
+                "\"\(text.prefix(40))\" is not a name of up to 64 letters, digits, hyphens and "
+                    + "underscores"
             )
         }
         return text
+    }
+
+    /// A decimal number.
+    static func number(_ text: String) throws(ValueError) -> Double {
+        let plain = text.filter { $0 != "_" }
+        guard let number = Double(plain), number.isFinite,
+            plain.utf8.allSatisfy({ (48...57).contains($0) || "+-.eE".utf8.contains($0) })
+        else { throw ValueError("\"\(text.prefix(40))\" is not a number such as 0.05") }
+        return number
+    }
+
+    /// An absolute URL of HTTP without user or fragment; never shown, for it may be a secret.
+    static func url(_ text: String) throws(ValueError) -> String {
+        let rest =
+            text.hasPrefix("https://")
+            ? text.dropFirst(8) : text.hasPrefix("http://") ? text.dropFirst(7) : ""
+        let authority = rest.prefix { $0 != "/" && $0 != "?" }
+        guard !authority.isEmpty, !authority.contains("@"), !text.contains("#"),
+            text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        else { throw ValueError("is not a URL such as https://host/path, without user or #") }
+        return text
+    }
+
+    /// A date of the Gregorian calendar, as days since 1970-01-01.
+    static func date(_ text: String) throws(ValueError) -> Int64 {
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        let widths = parts.map(\.utf8.count)
+        let numbers = parts.filter { $0.utf8.allSatisfy { (48...57).contains($0) } }
+            .compactMap { Int64($0) }
+        guard widths == [4, 2, 2], numbers.count == 3, numbers[0] >= 1970,
+            (1...12).contains(numbers[1]), numbers[2] >= 1,
+            numbers[2] <= daysInMonth(year: numbers[0], month: numbers[1])
+        else {
+            throw ValueError(
+                "\"\(text.prefix(40))\" is not a date from 1970 on; write it as in 2026-01-31"
+            )
+        }
+        let (year, month) = (numbers[0], numbers[1])
+        let leapDays = (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400
+        let before = (1..<month).reduce(0) { $0 + daysInMonth(year: year, month: $1) }
+        // The year 1970 began 719,162 days after the first of January of the year 1.
+        return (year - 1) * 365 + leapDays - 719_162 + before + numbers[2] - 1
+    }
+
+    private static func daysInMonth(year: Int64, month: Int64) -> Int64 {
+        let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+        return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
     }
 
     /// Whether a byte is a letter, a digit, `-` or `_`.

@@ -17,8 +17,9 @@ COMMANDS: list[list[str]] = [
     [], ["up"], ["gateway"], ["pump"], ["aggregator"], ["serve"], ["import"], ["query"], ["top"], ["status"], ["check"], ["migrate"],
     ["token"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["log"], ["log", "ls"], ["log", "cat"],
     ["log", "verify"], ["load"], ["sink"], ["sink", "ls"],
+    ["meter"], ["meter", "ls"], ["meter", "close"], ["alert"], ["alert", "ls"],
 ]
-GROUPS = ([], ["token"], ["log"], ["sink"])
+GROUPS = ([], ["token"], ["log"], ["sink"], ["meter"], ["alert"])
 
 
 @test(seconds=60)

@@ -30,7 +30,7 @@ struct AccessTests {
                 wellFormed, "Bearer \(wellFormed) x", "Bearer \(revoked.secret)",
                 "Bearer " + String(repeating: "x", count: 100_000), "Bearer sluice_' OR 1=1 --",
             ]
-            for path in ["/v1/usage", "/v1/meta", "/v1/ledger"] {
+            for path in ["/v1/usage", "/v1/meta", "/v1/ledger", "/v1/meters", "/v1/meters/a"] {
                 for header in headers {
                     let reply = await api.respond(APIRequest("GET", path, authorization: header))
                     #expect(reply.status == 401, "\(path) \(header ?? "-")")

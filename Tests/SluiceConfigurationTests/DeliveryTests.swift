@@ -92,7 +92,7 @@ struct DeliveryTests {
             "19:69: pump.sinks[0].path: belongs to sinks of type file",
             "20:7: pump.sinks[1]: the key \"path\" is missing",
             "20:15: pump.sinks[1].name: \"central\" is also the name of pump.sinks[0]",
-            "21:15: pump.sinks[2].name: \"a b\" is not the name of a sink",
+            "21:15: pump.sinks[2].name: \"a b\" is not a name of up to 64 letters",
             "21:49: pump.sinks[2].filter: is not supported by this version",
             "21:64: pump.sinks[2].compress: \"zip\" is not one of none, gzip",
             "22:7: pump.sinks[3]: pump.sinks[0] already ships to kafka.topic",
