@@ -309,10 +309,3 @@ package final class MeterCloser: Sendable {
         }
     }
 }
-
-extension Duration {
-    /// Whole microseconds.
-    var microseconds: Int64 {
-        components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000
-    }
-}
