@@ -41,7 +41,10 @@ struct CompactionRound {
             throw .database(error)
         }
         do throws(CompactionFailure) {
-            let deltas = try takeDeltas()
+            guard let deltas = try takeDeltas() else {
+                connection.rollback()
+                return result
+            }
             result.deltaRows = deltas.count
             result.deadRows[table.deltaTable] = deltas.count
             var rows = try merged(deltas, table.deltaTable)
@@ -82,11 +85,19 @@ struct CompactionRound {
 
     // MARK: Deltas
 
-    /// Deletes some deltas and returns them.
-    private func takeDeltas() throws(CompactionFailure) -> RowSet {
+    /// The advisory lock, with the generation, that holds compaction back: a number for "rply".
+    static let pauseLock = 0x72_706C
+
+    /// Deletes some deltas and returns them; nil while a replay copies what is in the tiers.
+    private func takeDeltas() throws(CompactionFailure) -> RowSet? {
         var rows = RowSet(definition)
-        try database { () throws(PostgresError) in
+        return try database { () throws(PostgresError) in
             try step(.begin)
+            let isFree = try connection.query(
+                "SELECT pg_try_advisory_xact_lock_shared(\(Self.pauseLock), $1::int8::int4)",
+                [.int(Int64(table.generation))]
+            )
+            guard isFree.bool(0, 0) == true else { return nil }
             try connection.query(
                 "SELECT FROM sluice.generation WHERE id = $1 FOR SHARE",
                 [.int(Int64(table.generation))]
@@ -101,14 +112,14 @@ struct CompactionRound {
                 [.int(Int64(configuration.compactionRowsMax))]
             )
             rows.append(taken)
+            return rows
         }
-        return rows
     }
 
     // MARK: Tiers
 
     /// Merges rows into a tier, partition by partition.
-    private func amend(
+    func amend(
         _ tier: Tier,
         with rows: RowSet,
         _ groups: inout KeyGroupCache,
@@ -163,7 +174,7 @@ struct CompactionRound {
 
     /// Makes a partition that is not there. `ATTACH` locks out other writers of the parent but no
     /// readers, which `CREATE TABLE … PARTITION OF` would.
-    private func makePartition(
+    func makePartition(
         _ partition: Partition,
         of tier: Tier,
         _ name: String

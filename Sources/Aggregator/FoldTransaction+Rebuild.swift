@@ -6,8 +6,14 @@ extension FoldTransaction {
     ///
     /// Only rows and folded offsets: the ledger, dead letters and what is known of the logs are
     /// those of the active generation, and are taken over with the switch.
-    func rebuild(_ job: FoldJob, ids: [[Int32]]) throws(FoldFailure) {
-        let wanted = job.batch.wanted
+    ///
+    /// - Parameters:
+    ///   - wanted: The logs, ascending, with the offsets that the rows stand for.
+    ///   - write: Writes the rows.
+    func rebuild(
+        _ wanted: [(log: LogID, offsets: OffsetRanges)],
+        _ write: () throws(FoldFailure) -> Void
+    ) throws(FoldFailure) {
         do throws(PostgresError) {
             try connection.begin("ISOLATION LEVEL READ COMMITTED")
         } catch {
@@ -25,7 +31,7 @@ extension FoldTransaction {
                 )
             }
             guard own.rowCount == 1 else { throw .generationChanged(nil) }
-            try database { () throws(PostgresError) in _ = try copyDeltas(job.output, ids) }
+            try write()
             _ = try updateSources(wanted)
             try commit()
         } catch {

@@ -102,7 +102,7 @@ final class GroupConsumer: TransportConsumer {
     ]
 
     /// Hands a message over with its headers read; nothing is allocated.
-    private static func take(
+    static func take(
         _ message: borrowing KafkaMessage,
         _ take: (ConsumedMessage, Span<UInt8>, Span<UInt8>) -> Void
     ) {

@@ -1,4 +1,5 @@
 import EventLog
+import FileIO
 import Postgres
 import Records
 import Rollups
@@ -71,8 +72,6 @@ extension Replay {
     /// Merges the deltas of the new generation into its tables.
     func compact() throws(ReplayError) {
         for table in tables {
-            var groups = KeyGroupCache()
-            var hashes = ValueHashes()
             let round = CompactionRound(
                 connection: connection,
                 configuration: configuration,
@@ -102,9 +101,21 @@ extension Replay {
         verifies: Bool,
         _ progress: (UInt64, UInt64) -> Void
     ) throws(ReplayError) {
+        // The days that keep their rows are known but for what retention deletes meanwhile.
+        try settleRange(from: from, to: to, isFinal: false)
+        if !verifies {
+            loadsTiers = false
+            try sql { () throws(PostgresError) in
+                guard outside != nil else { return }
+                try pauseCompaction()
+                try keepOldRows()
+            }
+        }
+        let copied = outside
         try sql { () throws(PostgresError) in
             try control.begin("ISOLATION LEVEL READ COMMITTED")
         }
+        let began = time.monotonicNanoseconds()
         do throws(ReplayError) {
             let held = try sql { () throws(PostgresError) in
                 try control.execute("SET LOCAL lock_timeout = '\(Self.lockTimeout)'")
@@ -125,7 +136,7 @@ extension Replay {
                 )
             }
             while try catchUp(progress) > 0 {}
-            try settleRange(from: from, to: to)
+            try settleRange(from: from, to: to, isFinal: true)
             if verifies {
                 // From here on the snapshot stands for both, and live folds go on.
                 try sql { () throws(PostgresError) in
@@ -133,10 +144,12 @@ extension Replay {
                     try connection.query("SELECT FROM sluice.generation")
                 }
                 control.rollback()
+                noteHeld(since: began)
                 try compare()
             } else {
                 try sql { () throws(PostgresError) in
-                    try keepOldRows()
+                    if outside != copied { try keepOldRows() }
+                    try keepOldDeltas()
                     try switchGenerations()
                     try control.commit()
                 }
@@ -145,25 +158,37 @@ extension Replay {
             control.rollback()
             throw error
         }
+        if !verifies { noteHeld(since: began) }
         let done = verifies ? building : active
         try sql { () throws(PostgresError) in
-            if verifies { connection.rollback() }
+            if verifies { connection.rollback() } else { try resumeCompaction() }
             try drop(done)
         }
     }
 
+    /// Notes how long live folds were held back.
+    private func noteHeld(since began: UInt64) {
+        report.heldMilliseconds = (time.monotonicNanoseconds() &- began) / 1_000_000
+    }
+
     /// Decides which days are rebuilt: those that nothing touches of which the records are gone.
     ///
+    /// - Parameters:
+    ///   - from: Days before this keep their rows.
+    ///   - to: Days from this on keep their rows.
+    ///   - isFinal: Whether everything that can be read has been; otherwise only what is known to
+    ///     be gone counts.
     /// - Throws: When offsets are neither readable nor deleted by retention.
-    private func settleRange(from: Int64?, to: Int64?) throws(ReplayError) {
+    private func settleRange(from: Int64?, to: Int64?, isFinal: Bool) throws(ReplayError) {
         report.from = from
         report.to = to
+        report.tombstoned = 0
         let tombstones: [Tombstone]
         do throws(EventLogError) { tombstones = try directory.tombstones() } catch {
             throw .log(error)
         }
         for (log, all) in try remainder().wanted {
-            var rest = all
+            var rest = isFinal ? all : all.intersection(passed.offsets(of: log))
             for tombstone in tombstones where tombstone.log == log {
                 let offsets = tombstone.offsets.numbers
                 guard rest.overlaps(offsets) else { continue }
@@ -174,13 +199,20 @@ extension Replay {
                 let day = Tier.day.bucket(of: latest) + Self.dayMicroseconds
                 report.from = max(report.from ?? day, day)
             }
+            let unseen = rest.subtracting(passed.skipped[log] ?? OffsetRanges())
+            if !unseen.isEmpty, let latest = source.latestCompletion(of: log, unseen) {
+                report.tombstoned += unseen.offsetCount
+                rest = rest.subtracting(unseen)
+                let day = Tier.day.bucket(of: latest) + Self.dayMicroseconds
+                report.from = max(report.from ?? day, day)
+            }
             let lost = try lostOffsets(log)
             guard rest.offsetCount <= lost else {
                 throw .refused(
                     """
-                    \(rest.offsetCount) offsets of log \(log) are counted but not in this data \
-                    directory (\(lost) were lost before they were counted); replay reads the logs \
-                    of one data directory only
+                    \(rest.offsetCount) offsets of log \(log) are counted but not in \
+                    \(source.name) (\(lost) were lost before they were counted); a rebuild \
+                    without them would count less
                     """
                 )
             }
@@ -212,7 +244,24 @@ extension Replay {
         return parts.isEmpty ? nil : parts.joined(separator: " OR ")
     }
 
-    /// Replaces the rows of the buckets that are not rebuilt by those of the old generation.
+    /// Lets no compactor move deltas of the active generation, so that its tiers stay as they are;
+    /// live folds go on. Waits for the round that is under way.
+    private func pauseCompaction() throws(PostgresError) {
+        try control.query(
+            "SELECT pg_advisory_lock(\(CompactionRound.pauseLock), $1::int8::int4)",
+            [.int(Int64(active))]
+        )
+    }
+
+    private func resumeCompaction() throws(PostgresError) {
+        try control.query(
+            "SELECT pg_advisory_unlock(\(CompactionRound.pauseLock), $1::int8::int4)",
+            [.int(Int64(active))]
+        )
+    }
+
+    /// Replaces the rows of the buckets that are not rebuilt by those of the old generation, but
+    /// for the deltas.
     private func keepOldRows() throws(PostgresError) {
         guard let outside else { return }
         let missing = try control.query(
@@ -238,16 +287,31 @@ extension Replay {
             )
         }
         for table in tables {
-            for name in names(table) {
-                try control.execute(
-                    """
-                    DELETE FROM \(new).\(name) WHERE \(outside);
-                    INSERT INTO \(new).\(name) (\(table.columnList))
-                    SELECT \(table.columnList) FROM \(old).\(name) WHERE \(outside)
-                    """
-                )
-            }
+            for name in names(table).dropFirst() { try copy(name, of: table, outside) }
         }
+    }
+
+    /// The same for the deltas, which live folds append to until they are held back.
+    private func keepOldDeltas() throws(PostgresError) {
+        guard let outside else { return }
+        for table in tables {
+            if let name = names(table).first { try copy(name, of: table, outside) }
+        }
+    }
+
+    /// Replaces some rows of a table by those of the old generation.
+    private func copy(
+        _ name: String,
+        of table: RollupTable,
+        _ rows: String
+    ) throws(PostgresError) {
+        try control.execute(
+            """
+            DELETE FROM \(new).\(name) WHERE \(rows);
+            INSERT INTO \(new).\(name) (\(table.columnList))
+            SELECT \(table.columnList) FROM \(old).\(name) WHERE \(rows)
+            """
+        )
     }
 
     /// Makes the new generation the active one, with the accounting of the old one.

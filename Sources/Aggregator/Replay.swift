@@ -3,6 +3,7 @@ package import FileIO
 package import Postgres
 import Records
 import Rollups
+import Threads
 
 /// Why a rebuild of the rollups ended without its work done; started again, it goes on.
 package enum ReplayError: Error, CustomStringConvertible {
@@ -38,11 +39,21 @@ package struct ReplayReport: Equatable, Sendable {
     package var tombstoned: UInt64 = 0
     /// Rows compared, when the rebuild was only to be compared.
     package var rowsCompared = 0
+    /// How long live folds were held back, in milliseconds.
+    package var heldMilliseconds: UInt64 = 0
     /// Tables that differ, and in how many rows.
     package var differences: [String: Int] = [:]
 
     /// A report of nothing.
     package init() {}
+}
+
+/// Where a replay reads the records.
+package enum ReplayInput: Sendable {
+    /// The event logs of the data directory.
+    case logs
+    /// The topic that the pumps fill, as far as it reaches back.
+    case kafka(KafkaSourceConfiguration)
 }
 
 /// A rebuild of the rollups beside the live ones, from the logs of a data directory, and the switch
@@ -55,6 +66,11 @@ package struct ReplayReport: Equatable, Sendable {
 package final class Replay {
     /// The advisory lock of the one replay; an arbitrary number ("replay" in ASCII).
     private static let lock: Int64 = 0x72_6570_6C61_79
+
+    /// Offsets that may be left when live folds are held back, and how often that is tried for;
+    /// chosen: a tenth of a second's work.
+    private static let closeEnough: UInt64 = 20_000
+    private static let approachesMax = 8
 
     let configuration: AggregatorConfiguration
     let directory: LogDirectory
@@ -70,10 +86,19 @@ package final class Replay {
     var catalog = RollupCatalog.none
     /// The generation that is being built.
     var building = 0
-    /// What was found to have no records, by log.
-    var passed: [LogID: OffsetRanges] = [:]
-    /// What is damaged, by log.
-    var damaged: [LogID: UInt64] = [:]
+    /// What was found to have no records, or not to be there.
+    var passed = ReplayPassed()
+    /// Where the records are read.
+    let source: any ReplaySource
+    /// How much is folded before it is written.
+    let limits: ReplayLimits
+    /// Whether large batches are merged into the tiers at once; no more once rows of the active
+    /// generation have been copied, among which they would be counted twice.
+    var loadsTiers = true
+    /// The last bucket of each partition that has rows, as far as that is known.
+    var written: [String: Int64] = [:]
+    var groups = KeyGroupCache()
+    var hashes = ValueHashes()
     var report = ReplayReport()
 
     /// Connects to the database, which must have been migrated.
@@ -82,14 +107,24 @@ package final class Replay {
     ///   - configuration: The database and the limits of one fold transaction.
     ///   - directory: The logs.
     ///   - time: The clocks.
+    ///   - input: Where the records are read.
+    ///   - limits: How much is folded before it is written.
     package init(
         _ configuration: AggregatorConfiguration,
         directory: LogDirectory,
-        time: any TimeSource
+        time: any TimeSource,
+        input: ReplayInput = .logs,
+        limits: ReplayLimits = ReplayLimits()
     ) throws(ReplayError) {
         self.configuration = configuration
         self.directory = directory
         self.time = time
+        self.limits = limits
+        switch input {
+        case .logs: source = LogReplaySource(directory: directory)
+        case .kafka(let kafka):
+            source = KafkaReplaySource(kafka, configuration)
+        }
         do throws(PostgresError) {
             control = try PostgresConnection(
                 configuration.postgres,
@@ -99,7 +134,9 @@ package final class Replay {
                 configuration.postgres,
                 applicationName: "sluice-replay-fold"
             )
-            try connection.execute("SET jit = off")
+            // A commit that a crash of the server loses is made again: rows and offsets are one
+            // transaction, and the switch comes behind all of them.
+            try connection.execute("SET jit = off; SET synchronous_commit = off")
         } catch { throw .database(error) }
     }
 
@@ -119,6 +156,10 @@ package final class Replay {
         try prepare()
         while try catchUp(progress) > 0 {}
         try compact()
+        // What was folded meanwhile; live folds wait only for what comes after that.
+        for _ in 0..<Self.approachesMax {
+            guard try catchUp(progress) > Self.closeEnough else { break }
+        }
         try finish(from: from, to: to, verifies: verifies, progress)
         return report
     }
@@ -189,6 +230,8 @@ package final class Replay {
     struct Remainder {
         /// Offsets that the active generation has and the new one has not, without dead letters.
         var wanted: [LogID: OffsetRanges] = [:]
+        /// Offsets that the active generation has.
+        var folded: [LogID: OffsetRanges] = [:]
         /// How many offsets the active generation has.
         var total: UInt64 = 0
         /// How many offsets the new generation has.
@@ -209,7 +252,7 @@ package final class Replay {
                 WHERE s.generation = $1 ORDER BY 1, 2
                 """
         )
-        var result = Remainder()
+        var result = Remainder(folded: letters.active)
         for (log, folded) in letters.active {
             let done = letters.building[log] ?? OffsetRanges()
             result.total += folded.offsetCount
@@ -255,88 +298,103 @@ package final class Replay {
     /// Folds what the active generation has and this one has not; returns how many offsets.
     func catchUp(_ progress: (UInt64, UInt64) -> Void) throws(ReplayError) -> UInt64 {
         let remainder = try remainder()
-        var job = emptyJob()
-        var folded: UInt64 = 0
-        for (log, all) in remainder.wanted.sorted(by: { $0.key < $1.key }) {
-            let wanted = all.subtracting(passed[log] ?? OffsetRanges())
-            guard let first = wanted.ranges.first?.lowerBound,
-                let last = wanted.ranges.last?.upperBound
-            else { continue }
-            let summary: LogSummary?
-            do throws(EventLogError) { summary = try directory.log(log) } catch {
-                throw .log(error)
-            }
-            guard summary != nil else {
-                passed[log, default: OffsetRanges()].formUnion(wanted)
-                continue
-            }
-            var reader: LogReader
-            do throws(EventLogError) {
-                reader = try directory.reader(log, from: Offset(first))
-            } catch { throw .log(error) }
-            var position = first
-            while position < last {
-                let item: LogItem?
-                do throws(EventLogError) { item = try reader.next() } catch { throw .log(error) }
-                guard let item else { break }
-                switch item {
-                case .records(let batch):
-                    let range = batch.baseOffset.rawValue..<batch.nextOffset.rawValue
-                    position = max(position, range.upperBound)
-                    let here = OffsetRanges(range).intersection(wanted)
-                    guard !here.isEmpty else { continue }
-                    job.batch.append(.records(batch), of: log, wanted: here.ranges)
-                    job.output.fold(
-                        .records(batch),
-                        of: log,
-                        wanted: here,
-                        latest: configuration.latestCompletion(time)
-                    )
-                case .skip(let offsets, let reason):
-                    let range = offsets.numbers
-                    position = max(position, range.upperBound)
-                    let here = OffsetRanges(range).intersection(wanted)
-                    passed[log, default: OffsetRanges()].formUnion(here)
-                    if reason == .damaged { damaged[log, default: 0] += here.offsetCount }
-                case .end:
-                    position = last
-                }
-                if job.isFull(configuration) {
-                    folded += job.batch.offsetCount
-                    try write(&job)
-                    progress(remainder.done + folded, remainder.total)
-                }
-            }
+        var wanted: [LogID: OffsetRanges] = [:]
+        for (log, all) in remainder.wanted {
+            let rest = all.subtracting(passed.offsets(of: log))
+            if !rest.isEmpty { wanted[log] = rest }
         }
-        folded += job.batch.offsetCount
-        if !job.isEmpty { try write(&job) }
+        guard !wanted.isEmpty else {
+            progress(remainder.done, remainder.total)
+            return 0
+        }
+        let feed = ReplayFeed()
+        let folder = ReplayFolder(
+            source: source,
+            catalog: catalog,
+            wanted: wanted,
+            folded: remainder.folded,
+            limits: limits,
+            latest: configuration.latestCompletion(time)
+        )
+        let thread = NamedThread(name: "replay-fold") { folder.run(into: feed) }
+        defer {
+            feed.cancel()
+            thread.join()
+        }
+        var folded: UInt64 = 0
+        while let batch = try feed.next() {
+            try write(batch)
+            folded += batch.offsetCount
+            feed.reuse(batch.output)
+            progress(remainder.done + folded, remainder.total)
+        }
+        passed.formUnion(feed.passed)
         progress(remainder.done + folded, remainder.total)
         report.folded += folded
         return folded
     }
 
-    private func emptyJob() -> FoldJob {
-        FoldJob(catalog)
-    }
-
-    private func write(_ job: inout FoldJob) throws(ReplayError) {
+    private func write(_ batch: ReplayBatch) throws(ReplayError) {
         let ids = try sql { () throws(PostgresError) in
-            try dimensions.resolve(job.output.rollups, on: connection) {}
+            try dimensions.resolve(batch.output.rollups, on: connection) {}
         }
         let transaction = FoldTransaction(
             connection: connection,
             catalog: catalog,
             observer: nil
         )
+        let isSmall = !loadsTiers || batch.output.rowCount < limits.directRowsMin
         do throws(FoldFailure) {
-            try transaction.rebuild(job, ids: ids)
+            try transaction.rebuild(batch.wanted) { () throws(FoldFailure) in
+                guard !isSmall else {
+                    try transaction.database { () throws(PostgresError) in
+                        _ = try transaction.copyDeltas(batch.output, ids)
+                    }
+                    return
+                }
+                try writeTiers(batch.output, ids)
+            }
         } catch {
+            // What was remembered of the tables may have been rolled back.
+            written.removeAll()
             switch error {
             case .database(let error), .inDoubt(let error): throw .database(error)
             case .miss, .generationChanged:
                 throw .refused("generation \(building) was changed by somebody else")
             }
         }
-        job = FoldJob(catalog, spare: job.emptied)
+    }
+
+    /// Merges rows into the tiers without the way through the delta tables: nobody else writes to
+    /// this generation.
+    private func writeTiers(_ output: FoldOutput, _ ids: [[Int32]]) throws(FoldFailure) {
+        for (index, table) in tables.enumerated() {
+            var rows = RowSet(table.definition)
+            let places = table.definition.dimensions.map { dimension in
+                dimension.isInteger
+                    ? -1 : output.rollups.dimensions.firstIndex(of: dimension) ?? -1
+            }
+            output.rollups.forEachRow(of: index) { row in rows.append(row, places, ids) }
+            let round = CompactionRound(
+                connection: connection,
+                configuration: configuration,
+                table: table,
+                observer: nil
+            )
+            do throws(CompactionFailure) {
+                try round.load(rows, &written, &groups, &hashes)
+            } catch {
+                switch error {
+                case .database(let error): throw .database(error)
+                case .malformed(let error, let table):
+                    throw .database(
+                        PostgresError(
+                            call: "Replay.write",
+                            message: "a row of \(table) is damaged: \(error)"
+                        )
+                    )
+                }
+            }
+        }
     }
 }

@@ -90,6 +90,57 @@ struct RowSet {
         }
     }
 
+    /// Appends a row that a fold made.
+    ///
+    /// - Parameters:
+    ///   - row: The row.
+    ///   - places: The place of each dimension in the batch; negative for an integer one.
+    ///   - known: The database's id of each value of each dimension, by its place in the batch.
+    mutating func append(
+        _ row: borrowing FoldedRow,
+        _ places: [Int],
+        _ known: [[Int32]]
+    ) {
+        buckets.append(row.bucket)
+        for (index, place) in places.enumerated() {
+            let value = row.valueIDs[index]
+            ids.append(
+                place < 0
+                    ? Int32(truncatingIfNeeded: value)
+                    : value == 0 ? 0 : known[place][Int(value)]
+            )
+        }
+        counts.append(row.counts)
+        append(row.latencyHistogram)
+        append(row.upstreamHistogram)
+        append(row.clients)
+        if blobs > 3 { append(row.keys) }
+    }
+
+    private mutating func append(_ blob: Span<UInt8>) {
+        arena.append(addingCapacity: blob.count) { output in
+            for index in blob.indices { output.append(blob[index]) }
+        }
+        ends.append(arena.count)
+    }
+
+    /// Some rows as a set of their own.
+    func part(_ range: Range<Int>) -> RowSet {
+        var result = self
+        result.removeAll()
+        for row in range { result.append(self, row) }
+        return result
+    }
+
+    /// Forgets all rows.
+    private mutating func removeAll() {
+        buckets = []
+        ids = []
+        counts = []
+        arena = []
+        ends = []
+    }
+
     /// Appends a row of another set, with another key if wanted.
     mutating func append(
         _ other: borrowing RowSet,

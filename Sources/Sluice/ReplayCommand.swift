@@ -1,6 +1,7 @@
 import Aggregator
 import ArgumentParser
 import Console
+import EventLog
 import FileIO
 import Foundation
 import Query
@@ -13,9 +14,11 @@ struct ReplayCommand: AsyncParsableCommand {
         abstract: "Rebuild the rollups from the records, check them, or deliver records again.",
         discussion: """
             --rollups: the rollups are rebuilt in tables of their own while counting goes on, and
-            take the place of the live ones in one transaction. Interrupted, the same command continues.
+            take the place of the live ones in one transaction. Interrupted, the same command
+            continues.
             Only whole days (UTC) of which all records are still there are rebuilt; earlier ones
-            keep their rows. Reads the logs of this data directory, so it must hold all of them.
+            keep their rows. All records must be in the logs of this data directory, or, with
+            --source kafka, in the topic.
 
             --sink NAME: the records that completed in a range of time are delivered once more to \
             one sink, with their identity. The pump and its checkpoints are left alone; what the \
@@ -59,6 +62,15 @@ struct ReplayCommand: AsyncParsableCommand {
     )
     var to: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Where --rollups reads the records: logs or kafka. Default: the event logs of the data "
+                + "directory if it has any, else the topic if transport is kafka.",
+            valueName: "logs|kafka"
+        )
+    )
+    var source: ReplaySourceKind?
+
     @Flag(help: "Only compare with the live rollups; exit code 1 if they differ.")
     var verify = false
 
@@ -75,6 +87,7 @@ struct ReplayCommand: AsyncParsableCommand {
         }
         if sink != nil {
             guard !verify else { throw ValidationError("--verify goes with --rollups only") }
+            guard source == nil else { throw ValidationError("--source goes with --rollups only") }
             guard from != nil else {
                 throw ValidationError("--sink needs --from: from when on to deliver again")
             }
@@ -95,6 +108,7 @@ struct ReplayCommand: AsyncParsableCommand {
         }
         let data = DataDirectory(settings.data)
         let verifies = verify
+        let input = try input(settings, data)
         let started = ContinuousClock.now
         let report = try await DatabaseAccess.with(settings) { uri in
             _ = try await Migrator().migrate(uri)
@@ -107,7 +121,8 @@ struct ReplayCommand: AsyncParsableCommand {
                     return try Replay(
                         AggregatorConfiguration(postgres: uri, data: settings.data),
                         directory: logs,
-                        time: SystemTimeSource()
+                        time: SystemTimeSource(),
+                        input: input
                     ).run(from: from, to: to, verifies: verifies) { bar.update($0, of: $1) }
                 } catch let error as ReplayError {
                     throw CommandFailure.failed("\(error)")
@@ -117,7 +132,7 @@ struct ReplayCommand: AsyncParsableCommand {
         let seconds = Double((ContinuousClock.now - started).components.seconds)
         var table = Table([
             "generation", "resumed", "folded", "deleted", "rebuilt_from", "rebuilt_to",
-            "rows_compared", "rows_different", "seconds",
+            "rows_compared", "rows_different", "held_ms", "seconds",
         ])
         table.rows = [
             [
@@ -127,7 +142,7 @@ struct ReplayCommand: AsyncParsableCommand {
                 .text(report.to.map(Self.shown) ?? "end"),
                 .text(verifies ? "\(report.rowsCompared)" : "-"),
                 .text(verifies ? "\(report.differences.values.reduce(0, +))" : "-"),
-                .text("\(Int(seconds))"),
+                .text("\(report.heldMilliseconds)"), .text("\(Int(seconds))"),
             ]
         ]
         Terminal.show(table, format)
@@ -138,11 +153,32 @@ struct ReplayCommand: AsyncParsableCommand {
         }
     }
 
+    /// Where the records are read.
+    private func input(_ settings: Settings, _ data: DataDirectory) throws -> ReplayInput {
+        switch source {
+        case .logs: return .logs
+        case .kafka:
+            guard !settings.kafka.brokers.isEmpty else {
+                throw CommandFailure.usage("--source kafka needs kafka.brokers")
+            }
+            return .kafka(settings.kafkaSource)
+        case nil:
+            guard settings.transport == .kafka, try data.logs().logs().isEmpty else { return .logs }
+            return .kafka(settings.kafkaSource)
+        }
+    }
+
     /// A day as people write it.
     private static func shown(_ microseconds: Int64) -> String {
         Date(timeIntervalSince1970: Double(microseconds / 1_000_000))
             .formatted(Date.ISO8601FormatStyle(timeZone: .gmt).year().month().day())
     }
+}
+
+/// Where `--rollups` reads the records.
+enum ReplaySourceKind: String, ExpressibleByArgument, CaseIterable {
+    case logs
+    case kafka
 }
 
 /// The times of `--from` and `--to`.

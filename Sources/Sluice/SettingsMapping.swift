@@ -91,7 +91,11 @@ extension Settings {
 
     /// Where the fold gets its records.
     func aggregatorSource(_ logs: LogDirectory) -> AggregatorSource {
-        guard transport == .kafka else { return .local(logs) }
+        transport == .kafka ? .kafka(kafkaSource) : .local(logs)
+    }
+
+    /// The topic that the pumps fill.
+    var kafkaSource: KafkaSourceConfiguration {
         var source = KafkaSourceConfiguration(kafkaConfiguration())
         source.topic = kafka.topic
         source.group = kafka.group
@@ -101,7 +105,7 @@ extension Settings {
             case .cooperativeSticky: .cooperativeSticky
             case .range: .range
             }
-        return .kafka(source)
+        return source
     }
 
     /// The connection to Kafka; the only place where the values of its properties are revealed.

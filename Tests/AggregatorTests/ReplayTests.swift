@@ -1,6 +1,10 @@
 import Aggregator
 import EventLog
+import FileIO
+import Kafka
+import KafkaTesting
 import Postgres
+import Records
 import Rollups
 import Testing
 import Threads
@@ -14,18 +18,30 @@ struct ReplayTests {
         verifies: Bool = false,
         from: Int64? = nil,
         to: Int64? = nil,
+        input: ReplayInput = .logs,
+        keysMax: Int? = nil,
         failing limit: UInt64 = .max
     ) async throws -> ReplayReport {
-        var configuration = world.configuration
-        configuration.flushRecordsMax = flush
-        let fixed = configuration
+        var bounded = world.configuration
+        if let keysMax { bounded.keysPerBucketMax = keysMax }
+        let configuration = bounded
+        var small = ReplayLimits()
+        small.recordsMax = UInt64(flush)
+        // Some batches go through the delta tables, some do not.
+        small.directRowsMin = flush % 3 == 0 ? .max : flush * 2
+        let limits = small
         return try await ThreadOwned(name: "replay", ()).run { _ in
             for attempt in 0... {
                 do {
-                    return try Replay(fixed, directory: world.directory, time: world.time)
-                        .run(from: from, to: to, verifies: verifies) { done, _ in
-                            if done > limit { killReplay(world.uri) }
-                        }
+                    return try Replay(
+                        configuration,
+                        directory: world.directory,
+                        time: world.time,
+                        input: input,
+                        limits: limits
+                    ).run(from: from, to: to, verifies: verifies) { done, _ in
+                        if done > limit { killReplay(world.uri) }
+                    }
                 } catch ReplayError.refused(let text) where text.contains("another replay") {
                     // The session of one that was killed is just going.
                     guard attempt < 1_000 else { throw ReplayError.refused(text) }
@@ -123,6 +139,193 @@ struct ReplayTests {
             try await world.compact()
             try scenario.check(world)
         }
+    }
+
+    @Test(
+        "whatever the size of its batches, a rebuild has the same rows",
+        arguments: [40, 99, 300]
+    )
+    func batches(flush: Int) async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: UInt64(flush))
+            for _ in 0..<4 { try scenario.writeLog(world, records: 300) }
+            var configuration = world.configuration
+            configuration.keysPerBucketMax = 6
+            try await world.fold([world.aggregator(configuration)], compacting: configuration)
+            let report = try await replay(world, flush: flush, keysMax: 6)
+            try await world.compact(configuration)
+            try scenario.check(world, keysMax: 6)
+            #expect(report.folded > 1_000 && report.heldMilliseconds < 60_000)
+        }
+    }
+
+    @Test("only the days from --from up to --to are rebuilt; the others keep their rows")
+    func keepsDays() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 14)
+            for day in 0..<4 as Range<Int64> { try scenario.writeDay(world, day, records: 150) }
+            try await world.fold([world.aggregator(world.configuration)])
+            func falsify(_ generation: Int64) throws {
+                try world.connect().execute(
+                    """
+                    UPDATE sluice_g\(generation).api_1d SET requests = requests + 1
+                    WHERE ctid IN (
+                        SELECT min(ctid) FROM sluice_g\(generation).api_1d GROUP BY bucket)
+                    """
+                )
+            }
+            try falsify(1)
+            let live = world.aggregator(world.configuration)
+            try await world.whileRunning([live]) {
+                let from = Scenario.startOfDay(1)
+                let report = try await replay(world, from: from, to: Scenario.startOfDay(3))
+                #expect(report.from == from && report.to == Scenario.startOfDay(3))
+                try scenario.writeDay(world, 3, records: 20)
+                #expect(await world.isFolded(), "live folds go on")
+            }
+            try await world.compact()
+            let found = try await replay(world, verifies: true)
+            #expect(found.differences == ["api_1d": 2], "the rows of the first and the last day")
+            _ = try await replay(world)
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+
+    @Test("days that lost records to retention keep their rows, and the boundary is told")
+    func boundary() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 15)
+            let first = try scenario.writeDay(world, 0, records: 200)
+            for day in 1..<3 as Range<Int64> { try scenario.writeDay(world, day, records: 200) }
+            try await world.fold([world.aggregator(world.configuration)])
+            let size = try world.directory.logs().reduce(0) { $0 + $1.byteCount }
+            let policy = RetentionPolicy(bytes: size - 1)
+            let gone = try world.directory.deleteSegments(consumedBy: [], retain: policy)
+            let log = try #require(gone.first?.log)
+            let lost = gone.reduce(0) {
+                $0 + $1.offsets.upperBound.rawValue - $1.offsets.lowerBound.rawValue
+            }
+            let last = try #require(gone.compactMap(\.eventTimeMax).max())
+            try world.connect().execute(
+                """
+                UPDATE sluice_g1.api_1d SET requests = requests + 1
+                WHERE ctid IN (SELECT min(ctid) FROM sluice_g1.api_1d GROUP BY bucket)
+                """
+            )
+            #expect(gone.count == 1)
+            let after = Tier.day.bucket(of: last) + 86_400_000_000
+            let report = try await replay(world)
+            #expect(report.tombstoned == lost && report.from == after && report.to == nil)
+            // Earlier days still have the wrong rows; a comparison leaves them out.
+            let compared = try await replay(world, verifies: true)
+            #expect(compared.from == after && compared.differences.isEmpty)
+            let wrong = try world.connect().query(
+                """
+                SELECT sum(d.requests) - (SELECT sum(requests) FROM sluice_g2.api_1m)
+                FROM sluice_g2.api_1d d
+                """
+            )
+            #expect(wrong.int(0, 0) == (after - Scenario.startOfDay(0)) / 86_400_000_000)
+            #expect(log == first || after > Scenario.startOfDay(1))
+        }
+    }
+
+    @Test("complete_since moves to what was rebuilt, unless the end was not")
+    func completeSince() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 16)
+            for day in 0..<3 as Range<Int64> { try scenario.writeDay(world, day, records: 60) }
+            try await world.fold([world.aggregator(world.configuration)])
+            let connection = try world.connect()
+            func since() throws -> [Int64?] {
+                let rows = try connection.query(
+                    "SELECT complete_since FROM sluice.rollup ORDER BY name = 'api' DESC, name"
+                )
+                return (0..<rows.rowCount).map { rows.timestamp($0, 0) }
+            }
+            let added = Scenario.startOfDay(2) + 3_600_000_000
+            try connection.query(
+                "UPDATE sluice.rollup SET complete_since = $1 WHERE name = 'api'",
+                [.timestamp(added)]
+            )
+            let days = (0..<3).map { Scenario.startOfDay(Int64($0)) }
+            _ = try await replay(world, from: days[0], to: days[2])
+            #expect(
+                try since().first == added,
+                "the time between --to and its beginning is missing"
+            )
+            _ = try await replay(world, from: days[1])
+            #expect(try since().first == days[1])
+            #expect(try since().dropFirst().allSatisfy { $0 == nil })
+            _ = try await replay(world, from: days[2])
+            #expect(try since().first == days[1], "it has not become less complete")
+            _ = try await replay(world)
+            #expect(try since().allSatisfy { $0 == nil })
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+
+    @Test("the rollups are rebuilt from the topic, with what is told twice and what is not there")
+    func fromKafka() async throws {
+        try await World.with { world in
+            let cluster = try MockCluster(brokers: 1)
+            try cluster.createTopic("sluice.records", partitions: 3)
+            let source = KafkaSourceConfiguration(cluster.configuration)
+            var scenario = Scenario(seed: 17)
+            for _ in 0..<3 { try scenario.writeLog(world, records: 300) }
+            let pump = try MockPump(world, cluster.configuration, partitions: 3)
+            // Twice, so that a position in the topic says nothing about a record.
+            try pump.ship()
+            try pump.ship()
+            try await world.fold([world.aggregator(world.configuration)])
+            // In the topic, and not counted yet.
+            let late = try #require(try scenario.writeLog(world, records: 40, closes: false))
+            try pump.ship([late.logID])
+            let first = try await replay(world, flush: 100, input: .kafka(source))
+            #expect(first.generation == 2 && first.from == nil)
+            let before = late.nextOffset.rawValue
+            try late.close()
+            scenario.offsets += late.nextOffset.rawValue - before
+            try await world.fold([world.aggregator(world.configuration)])
+            try scenario.check(world)
+            // A log that was never shipped: its days keep their rows.
+            try pump.ship([late.logID])
+            try scenario.writeLog(world, records: 50)
+            try await world.fold([world.aggregator(world.configuration)])
+            let second = try await replay(world, flush: 200, input: .kafka(source))
+            #expect(second.tombstoned > 50)
+            #expect(try #require(second.from) > world.time.wallMicroseconds())
+            try await world.compact()
+            try scenario.check(world)
+        }
+    }
+}
+
+extension Scenario {
+    /// Midnight of a day, counted from one of 2015.
+    static func startOfDay(_ day: Int64) -> Int64 {
+        Tier.day.bucket(of: start) + day * 86_400_000_000
+    }
+
+    /// Writes a closed log of one day.
+    @discardableResult
+    mutating func writeDay(_ world: World, _ day: Int64, records: Int) throws -> LogID {
+        let noon = Self.startOfDay(day) + 43_200_000_000
+        let requests = (0..<records).map { _ in
+            SampleRequest.random(&random, around: noon, span: 36_000_000_000)
+        }
+        let id = LogID(random: &random)
+        _ = try world.directory.writeSealedLog(id: id, LogConfiguration()) {
+            writer throws(EventLogError) in
+            for request in requests {
+                try writer.append(eventTime: request.completedAt) { request.encode(into: &$0) }
+            }
+        }
+        for request in requests { add(request) }
+        offsets += UInt64(records)
+        return id
     }
 }
 
