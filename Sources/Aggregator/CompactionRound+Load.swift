@@ -71,7 +71,8 @@ extension CompactionRound {
         }
     }
 
-    /// Whether no organisation, or without that dimension no bucket, has more keys in a bucket than are kept.
+    /// Whether no organisation, or without that dimension no bucket, has more keys in a bucket than
+    /// are kept.
     private func isBounded(_ rows: RowSet, _ range: Range<Int>) -> Bool {
         let hasOrg = definition.dimensions.first == .org
         var first = range.lowerBound

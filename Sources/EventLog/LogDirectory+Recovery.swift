@@ -158,7 +158,7 @@ extension LogDirectory {
                 defer { file.close() }
                 if segment.end > durable {
                     // A sync that failed under the writer, or a sync fault that it never saw, may
-                    // have left bytes that reads see and no later sync writes. The same bytes again.
+                    // have left bytes that reads see and no later sync writes: the same again.
                     let bytes = try file.read(at: 0, count: Int(clamping: segment.byteCount))
                     try file.write(bytes, at: 0)
                 }

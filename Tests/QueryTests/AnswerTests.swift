@@ -386,7 +386,7 @@ struct AnswerTests {
         try await Fixture.with { fixture in
             let admin = try await fixture.authorization(.admin)
             let api = fixture.api {
-                $0.statementTimeoutMilliseconds = 50
+                $0.statementTimeoutMilliseconds = 3_000
                 $0.answerCacheBytes = 0
             }
             #expect(try await api.usage(Self.range, admin).status == 200)

@@ -248,7 +248,8 @@ extension SinkBatch {
         items.map { item in
             switch item {
             case .records(let records):
-                "\(records.baseOffset)..<\(records.nextOffset) of \(wanted.map { "\($0)" } ?? "all")"
+                "\(records.baseOffset)..<\(records.nextOffset) of "
+                    + (wanted.map { "\($0)" } ?? "all")
             case .skip(let range, let reason, _): "\(range) \(reason.rawValue)"
             case .end: "end at \(item.firstOffset)"
             }
