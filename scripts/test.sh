@@ -23,10 +23,12 @@ run_suite() { # NAME COMMAND...
     "$@" 2>&1 | tee "$results/$name" || failed=1
 }
 # A test that hangs must not take everything with it. The tests of module Kafka wait for librdkafka on the threads that
-# all tests share, and those of the aggregator keep PostgreSQL busy: each run by themselves, so that nobody starves. The
+# all tests share, and those with a database keep PostgreSQL busy: each run by themselves, so that nobody starves. The
 # order of sets and dictionaries is part of what a simulation's seed decides.
+databases='QueryTests|PostgresTests'
 unit=(timeout --kill-after=10s 15m swift test --configuration release --skip-build)
-run_suite unit "${unit[@]}" --skip 'KafkaTests|AggregatorTests|SimulationTests'
+run_suite unit "${unit[@]}" --skip "KafkaTests|AggregatorTests|SimulationTests|$databases"
+run_suite database "${unit[@]}" --filter "$databases"
 run_suite aggregator "${unit[@]}" --filter AggregatorTests
 run_suite simulation env SWIFT_DETERMINISTIC_HASHING=1 "${unit[@]}" --filter SimulationTests
 run_suite kafka "${unit[@]}" --filter KafkaTests
@@ -38,7 +40,7 @@ run_suite acceptance .venv/bin/python Tests/Acceptance/run.py "${quick[@]}" --bi
 # Swift Testing: "Test run with N tests in M suites passed|failed after …"; failures are listed one a line.
 unit_total=0
 unit_failed=0
-for name in unit aggregator simulation kafka; do
+for name in unit database aggregator simulation kafka; do
     count=$(sed --quiet --regexp-extended 's/.*Test run with ([0-9]+) tests?.*/\1/p' "$results/$name" | tail --lines=1)
     [ -n "$count" ] || { log "the $name tests did not finish"; failed=1; }
     bad=$(grep --count --extended-regexp '^.{0,4}Test ".*" (with [0-9]+ test cases? )?failed after' "$results/$name" || true)

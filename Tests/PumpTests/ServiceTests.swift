@@ -52,7 +52,7 @@ private final class RecordingSink: Sink {
     /// Waits until so many records have arrived; false after a minute.
     func waits(for wanted: Int) async -> Bool {
         await ThreadOwned(name: "wait", ()).run { _ in
-            for _ in 0..<600 {
+            for _ in 0..<3_000 {
                 let rung = self.doorbell.count
                 if self.count >= wanted { return true }
                 self.doorbell.wait(since: rung, timeoutNanoseconds: 100_000_000)

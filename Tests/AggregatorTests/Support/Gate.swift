@@ -30,7 +30,7 @@ final class Gate: Sendable {
     func waitUntilOccupied() async -> Bool {
         let state = self
         return await ThreadOwned(name: "gate", ()).run { _ in
-            for _ in 0..<600 {
+            for _ in 0..<3_000 {
                 let seen = state.bell.count
                 if state.state.withLock({ $0 != .waiting }) { return true }
                 state.bell.wait(since: seen, timeoutNanoseconds: 100_000_000)
