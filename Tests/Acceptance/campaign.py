@@ -417,5 +417,7 @@ class Campaign:
         if self.broker:
             for site in self.sites:
                 site.roles.wait_shipped(seconds=120)
+                account = site.roles.account()
+                equal((account["balance"], account["pending"]), ("balanced", 0), f"the ledger of the sink: {account}")
             found = check_topic(self.broker.messages(seconds=120), logged, "the topic")
             self.context.note(f"topic: {found}")

@@ -36,6 +36,61 @@ struct CompletenessTests {
         }
     }
 
+    @Test("a gap that is accepted is lost for good, with who and why, and the ledger balances")
+    func acceptedGap() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 7_050)
+            let lane = try #require(
+                try scenario.writeLog(world, records: 40, bad: false, closes: false)
+            )
+            try lane.close()
+            try await world.fold([world.aggregator(world.configuration)])
+            let connection = try world.connect()
+            let log = lane.logID
+            let folded = Int64(lane.nextOffset.rawValue)
+            // As if offsets had never come, and never been counted.
+            try connection.execute(
+                """
+                UPDATE sluice.source SET folded = folded - '{[3,7)}';
+                UPDATE sluice.ledger SET folded = folded - 4;
+                UPDATE sluice.log SET ended_at = now() - interval '2 minutes',
+                    last_folded_at = now() - interval '2 minutes'
+                """
+            )
+            func accept(_ offsets: Range<Int64>) throws -> GapAcceptance {
+                try GapAcceptance.accept(
+                    OffsetGap(log: log, offsets: offsets),
+                    reason: "a disk",
+                    by: "somebody",
+                    connection
+                )
+            }
+            #expect(try LedgerBalance(connection).isBalanced == false)
+            for wrong in [2..<7, 3..<8, 0..<1, folded..<(folded + 1)] as [Range<Int64>] {
+                #expect(try accept(wrong) == .noGap)
+            }
+            let nowhere = OffsetGap(log: LogID(high: 1, low: 2), offsets: 0..<1)
+            let none = try GapAcceptance.accept(nowhere, reason: "?", by: "?", connection)
+            #expect(none == .noGap)
+            #expect(try connection.query("TABLE sluice.accepted_gap").rowCount == 0)
+            #expect(try accept(3..<5) == .accepted(2))
+            #expect(try accept(3..<5) == .noGap)
+            let left = OffsetGap(log: log, offsets: 5..<7)
+            #expect(try LogCompleteness.gaps(connection, limit: 10) == [left])
+            #expect(try accept(5..<7) == .accepted(2))
+            let balance = try LedgerBalance(connection)
+            #expect(balance.isBalanced && balance.pending == 0 && balance.accounted == folded)
+            let noted = try connection.query(
+                """
+                SELECT sum(next_offset - first_offset)::int8, min(reason), min(accepted_by),
+                    (SELECT sum(lost)::int8 FROM sluice.ledger) FROM sluice.accepted_gap
+                """
+            )
+            #expect(noted.int(0, 0) == 4 && noted.int(0, 3) == 4)
+            #expect(noted.text(0, 1) == "a disk" && noted.text(0, 2) == "somebody")
+        }
+    }
+
     @Test("an open log can be retired once; an ended one need not be")
     func retire() async throws {
         try await World.with { world in

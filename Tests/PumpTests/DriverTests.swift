@@ -236,6 +236,48 @@ struct DriverTests {
         #expect(try bench.checkpoint(lane.logID) == 201)
     }
 
+    @Test("skip markers before the first record since a time are shipped again, and of skips alone")
+    func reshipSkips() throws {
+        let bench = try Bench()
+        var configuration = smallConfiguration()
+        configuration.segmentBytes = 1 << 20
+        let lane = try bench.directory.openLane(0, configuration)
+        let skips = try bench.directory.openLane(1, configuration)
+        for (lane, text) in [(lane, "first"), (lane, "middle"), (skips, "middle")] {
+            bench.time.advance(microseconds: 1_000_000)
+            try lane.append(count: 4, text: text)
+        }
+        bench.time.advance(microseconds: 1_000_000)
+        let since = bench.time.wallMicroseconds()
+        try lane.append(count: 4, text: "last")
+        for log in [lane.logID, skips.logID] {
+            let path = "/data/log/\(log)/00000000000000000000.log"
+            var bytes = try #require(bench.fileSystem.bytes(of: path))
+            let place = try #require(
+                bytes.indices.first { bytes[$0...].starts(with: Array("middle".utf8)) }
+            )
+            bytes[place] ^= 1
+            bench.fileSystem.setBytes(bytes, of: path)
+        }
+        try bench.restart()
+        var first = Arrivals()
+        bench.acceptAll(into: &first)
+        #expect(first.skips[lane.logID]?.keys.sorted() == [4, 5, 6, 7])
+        #expect(first.skips[skips.logID]?.keys.sorted() == [0, 1, 2, 3])
+        #expect(try bench.checkpoint(lane.logID) == 12)
+        // The topic is lost; all that was appended since then is shipped again.
+        bench.configuration.reshipFrom = since
+        try bench.restart()
+        var again = Arrivals()
+        bench.acceptAll(into: &again)
+        #expect(again.records[lane.logID]?.keys.sorted() == [8, 9, 10, 11])
+        #expect(again.skips[lane.logID]?.keys.sorted() == [4, 5, 6, 7])
+        #expect(again.skips[skips.logID]?.keys.sorted() == [0, 1, 2, 3])
+        #expect(try bench.checkpoint(lane.logID) == 12)
+        try lane.close()
+        try skips.close()
+    }
+
     @Test("a sink that cannot be opened is tried again with growing waits")
     func opening() throws {
         let bench = try Bench()

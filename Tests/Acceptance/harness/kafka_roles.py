@@ -70,6 +70,12 @@ class KafkaRoles(Roles):
                 f"`sluice status --format json` ({result.returncode}) without the lag of {sink} ({error!r}): "
                 f"{result.stdout[:600]!r} {result.stderr[:400]!r}") from None
 
+    def account(self, sink: str = "central") -> dict[str, Any]:
+        """What became of the offsets of all logs on the way to a sink, as `sluice status` says."""
+        result = self.context.run(
+            "status", "--config", self.config, "--format", "json", environment=self.environment, code=None)
+        return next(row for row in json.loads(result.stdout)["sink_ledger"] if row["sink"] == sink)
+
     def wait_shipped(self, sink: str = "central", seconds: float = 30) -> None:
         """Waits until the sink has acknowledged everything."""
         until(lambda: self.lag(sink) == 0, f"nothing left to ship to {sink}", seconds, 0.1)

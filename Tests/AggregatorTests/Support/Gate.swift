@@ -26,7 +26,7 @@ final class Gate: Sendable {
         }
     }
 
-    /// Waits until somebody is held up; false if nobody comes within a minute.
+    /// Waits until somebody is held up; false if nobody comes within five minutes.
     func waitUntilOccupied() async -> Bool {
         let state = self
         return await ThreadOwned(name: "gate", ()).run { _ in

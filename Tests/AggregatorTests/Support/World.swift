@@ -303,9 +303,8 @@ struct Scenario {
         #expect(wrong.int(0, 0) == 0 && wrong.int(0, 1) == 0, "raw records add up to the rollup")
     }
 
-    /// Compares every table with the model.
-    ///
-    /// Redriven records are counted, but not among the raw ones; then `records` is false.
+    /// Compares every table with the model, and raw records with the tables unless `records` is
+    /// false.
     func check(
         _ world: World,
         keysMax: Int = .max,
