@@ -14,6 +14,13 @@ struct LoadCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "load",
         abstract: "Generate seeded traffic against a gateway, or records straight into a log.",
+        // In full, however many there are: what is not in it can be named as the mistake.
+        usage: """
+            sluice load [--url <url>] [--into <dir>] [--rate <rate>] [--duration <duration>] \
+            [--connections <connections>] [--records <records>] [--profile <profile>] \
+            [--latency <latency>] [--seed <seed>] [--start <start>] [--step <step>] \
+            [--tenants <tenants>] [--format <format>]
+            """,
         discussion: """
             With --url the requests of the demonstration are sent at a fixed rate, however long \
             the answers take; latency counts from the moment at which a request was due.
