@@ -37,13 +37,28 @@ struct CompactionRound {
         _ hashes: inout ValueHashes
     ) throws(CompactionFailure) -> Result {
         var result = Result()
-        do throws(PostgresError) { try connection.begin("ISOLATION LEVEL READ COMMITTED") } catch {
-            throw .database(error)
+        try database { () throws(PostgresError) in
+            try connection.begin("ISOLATION LEVEL READ COMMITTED")
         }
         do throws(CompactionFailure) {
             guard let deltas = try takeDeltas() else {
                 connection.rollback()
                 return result
+            }
+            // A partition is there, committed, before rows move into it: a reader whose snapshot
+            // has the move might otherwise still plan without the partition.
+            let missing = try missingPartitions(for: deltas)
+            guard missing.isEmpty else {
+                connection.rollback()
+                for (tier, partition) in missing {
+                    try database { () throws(PostgresError) in
+                        try connection.transaction("ISOLATION LEVEL READ COMMITTED") {
+                            () throws(PostgresError) in
+                            try makePartition(partition, of: tier, table.table(tier, partition))
+                        }
+                    }
+                }
+                return try run(&groups, &hashes)
             }
             result.deltaRows = deltas.count
             result.deadRows[table.deltaTable] = deltas.count
@@ -117,6 +132,33 @@ struct CompactionRound {
     }
 
     // MARK: Tiers
+
+    /// The partitions that some rows need and that are not there.
+    private func missingPartitions(
+        for rows: RowSet
+    ) throws(CompactionFailure) -> [(Tier, Partition)] {
+        var missing: [(Tier, Partition)] = []
+        for tier in definition.tiers {
+            let horizon = table.horizons[tier] ?? .min
+            var last: Partition?
+            var seen: Set<Int64> = []
+            for finest in rows.buckets {
+                let bucket = tier.bucket(of: finest)
+                if bucket < horizon { continue }
+                if let last, bucket >= last.lowerBound, bucket < last.upperBound { continue }
+                let partition = Partition(tier, holding: bucket)
+                last = partition
+                guard seen.insert(partition.lowerBound).inserted else { continue }
+                let name = table.table(tier, partition)
+                let isMissing = try database { () throws(PostgresError) in
+                    try connection.query("SELECT to_regclass($1) IS NULL", [.text(name)])
+                        .bool(0, 0) == true
+                }
+                if isMissing { missing.append((tier, partition)) }
+            }
+        }
+        return missing
+    }
 
     /// Merges rows into a tier, partition by partition.
     func amend(

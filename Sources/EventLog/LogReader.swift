@@ -79,7 +79,7 @@ package struct LogReader {
                 if isDamage { isDamage = try !isCut(current, mark) }
                 var isMissing = false
                 if !isDamage, try !isDeleted(nextOffset) {
-                    isMissing = try wasDurable(nextOffset, before: current.successor)
+                    isMissing = try wasDurable(nextOffset, before: current.successor, mark)
                 }
                 return skip(to: end, .damaged, isMissing: isMissing)
             }
@@ -209,22 +209,29 @@ package struct LogReader {
         try tombstones().contains { $0.offsets.contains(offset) }
     }
 
-    /// Whether the segment that follows proves that an offset was durable once, or cannot tell.
+    /// Whether the segments that follow prove that an offset was durable once, or cannot tell.
     ///
     /// A power cut may leave a segment without its unsynced end, and the next one: then what lies
-    /// between was lost before it was synced. An end frame says nothing of what was synced.
+    /// between was lost before it was synced. The end frame of recovery says nothing of what was
+    /// synced; that of a writer comes after everything has been.
     private func wasDurable(
         _ offset: Offset,
-        before successor: Offset?
+        before successor: Offset?,
+        _ mark: MarkValue
     ) throws(EventLogError) -> Bool {
-        guard let successor, var next = try open(successor), let header = next.cursor.header else {
-            return true
-        }
-        defer { next.cursor.close() }
-        if header.durableOffset > offset { return true }
-        let limit = try next.cursor.size()
-        while let found = try next.cursor.next(limit: limit) {
-            if found.header.kind != .end, found.header.durableOffset > offset { return true }
+        // Until the log has an end, its mark is what its writer synced.
+        guard let successor, mark.isEnded else { return true }
+        for base in try listSegments() where base >= successor {
+            guard var next = try open(base), let header = next.cursor.header else { return true }
+            defer { next.cursor.close() }
+            if header.durableOffset > offset { return true }
+            let limit = try next.cursor.size()
+            var hasRecords = false
+            while let found = try next.cursor.next(limit: limit) {
+                if found.header.kind == .end { return hasRecords }
+                hasRecords = true
+                if found.header.durableOffset > offset { return true }
+            }
         }
         return false
     }
