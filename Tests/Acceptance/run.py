@@ -48,6 +48,8 @@ def arguments() -> argparse.Namespace:
 
 def is_selected(test: Test, pattern: str | None) -> bool:
     """Whether `--only` names this test."""
+    if test.by_hand:
+        return bool(pattern) and test.name in pattern.split(",")
     if not pattern:
         return True
     return any(part in test.name or fnmatch.fnmatch(test.name, part) for part in pattern.split(","))
