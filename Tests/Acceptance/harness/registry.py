@@ -27,7 +27,8 @@ def test(
 ) -> Callable:
     """Declares a test; its docstring's first line is its title, `seconds` its hard limit.
 
-    One that measures a rate, or that must be answered in time, runs `alone`; one `by_hand` runs only when `--only` names it.
+    One that measures a rate, or that must be answered in time, runs `alone`; one `by_hand` runs only when `--only`
+    names it.
     """
 
     def declare(body: Callable[..., None]) -> Callable[..., None]:
