@@ -187,7 +187,8 @@ def send_with_kcat(context: Context, broker: Noida, source: Path, number: int, o
         "acks": "all", "enable.idempotence": "true", "message.timeout.ms": "0", "partitioner": "murmur2_random"}
     flags = [part for name, value in properties.items() for part in ("-X", f"{name}={value}")]
     headers = [part for text in (
-        "sluice-log=00000000-0000-0000-0000-000000000000", "sluice-offset=123456", "sluice-schema=1")
+        "sluice-log=00000000-0000-0000-0000-000000000000", "sluice-offset=123456", "sluice-schema=1",
+        "sluice-delivery=1234567890")
         for part in ("-H", text)]
     used, before = processor_seconds(broker.pid), resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.monotonic()

@@ -128,18 +128,22 @@ enum FoldStatements {
     static let updateTransportOffsets = """
         UPDATE sluice.transport_offset t
         SET next_offset = n.next_offset, last_log = n.last_log::uuid,
-            last_offset = n.last_offset::int8, updated_at = now()
+            last_offset = n.last_offset::int8, last_delivery = n.last_delivery::int8,
+            anchor_place = n.anchor_place::int8, anchor_log = n.anchor_log::uuid,
+            anchor_offset = n.anchor_offset::int8, anchor_delivery = n.anchor_delivery::int8,
+            updated_at = now()
         FROM unnest(
             $1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::text[],
-            $8::text[])
+            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
         AS n (cluster_id, topic, partition, next_offset, base_offset, replaces, last_log,
-            last_offset)
+            last_offset, last_delivery, anchor_place, anchor_log, anchor_offset, anchor_delivery)
         WHERE t.cluster_id = n.cluster_id AND t.topic = n.topic AND t.partition = n.partition
             AND (n.replaces <> 0 OR t.next_offset BETWEEN n.base_offset AND n.next_offset)
         """
 
     static let loadTransportOffsets = """
-        SELECT partition, next_offset, last_log, last_offset
+        SELECT partition, next_offset, last_log, last_offset, last_delivery,
+            anchor_place, anchor_log, anchor_offset, anchor_delivery
         FROM sluice.transport_offset
         WHERE cluster_id = $1 AND topic = $2 AND partition = ANY ($3::int8[])
         """
@@ -227,17 +231,50 @@ enum FoldStatements {
         )
         for row in 0..<rows.rowCount {
             guard let partition = rows.int(row, 0), let next = rows.int(row, 1) else { continue }
-            var last: MessageIdentity?
-            if let uuid = rows.uuid(row, 2), let offset = rows.int(row, 3), offset >= 0 {
-                last = MessageIdentity(
-                    log: LogID(high: uuid.high, low: uuid.low),
-                    offset: UInt64(offset)
-                )
-            }
             state.positions[Int32(truncatingIfNeeded: partition)] = StoredPosition(
                 nextOffset: next,
-                last: last
+                last: landmark(at: next &- 1, rows, row, column: 2),
+                anchor: rows.int(row, 5).map { landmark(at: $0, rows, row, column: 6) }
             )
         }
+    }
+
+    /// A stored landmark: log, offset and delivery from some column on.
+    private static func landmark(
+        at place: Int64,
+        _ rows: PostgresResult,
+        _ row: Int,
+        column: Int
+    ) -> Landmark {
+        var landmark = Landmark(place: place)
+        if let uuid = rows.uuid(row, column), let offset = rows.int(row, column + 1), offset >= 0 {
+            landmark.identity = MessageIdentity(
+                log: LogID(high: uuid.high, low: uuid.low),
+                offset: UInt64(offset)
+            )
+        }
+        landmark.delivery = rows.int(row, column + 2).map { UInt64(bitPattern: $0) }
+        return landmark
+    }
+
+    /// What `updateTransportOffsets` stores beside the positions, from its parameter 5 on.
+    static func details(of rows: [TransportOffset]) -> [PostgresValue] {
+        var values: [PostgresValue] = [
+            .intArray(rows.map(\.baseOffset)),
+            .intArray(rows.map { $0.replaces ? 1 : 0 }),
+        ]
+        values += columns(rows.map(\.last))
+        values.append(.textArray(rows.map { $0.anchor.map { String($0.place) } }))
+        values += columns(rows.map(\.anchor))
+        return values
+    }
+
+    /// Log, offset and delivery of landmarks.
+    private static func columns(_ landmarks: [Landmark?]) -> [PostgresValue] {
+        [
+            .textArray(landmarks.map { $0?.identity?.log.description }),
+            .textArray(landmarks.map { $0?.identity.map { String(Int64(clamping: $0.offset)) } }),
+            .textArray(landmarks.map { $0?.delivery.map { String($0) } }),
+        ]
     }
 }

@@ -285,13 +285,7 @@ struct FoldTransaction {
         try connection.query(FoldStatements.lockTransportOffsets, keys)
         try connection.query(
             FoldStatements.updateTransportOffsets,
-            keys + [
-                nextOffsets,
-                .intArray(rows.map(\.baseOffset)),
-                .intArray(rows.map { $0.replaces ? 1 : 0 }),
-                .textArray(rows.map { $0.last?.log.description }),
-                .textArray(rows.map { $0.last.map { String(Int64(clamping: $0.offset)) } }),
-            ]
+            keys + [nextOffsets] + FoldStatements.details(of: rows)
         )
     }
 

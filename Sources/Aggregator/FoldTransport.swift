@@ -79,6 +79,25 @@ package struct MessageIdentity: Hashable, Sendable {
     }
 }
 
+/// A message that was taken: found again in its place, the partition up to it is the one that was
+/// read.
+struct Landmark: Equatable, Sendable {
+    /// Its offset in the partition.
+    var place: Int64
+    /// Which record it carried; nil when it carried none, or none is stored.
+    var identity: MessageIdentity?
+    /// With which delivery it came, 0 when it does not say; nil when none is stored.
+    var delivery: UInt64?
+
+    /// Whether a message is the one.
+    func isFound(in message: ConsumedMessage) -> Bool {
+        guard message.offset == place else { return false }
+        if let identity, message.headers.identity != identity { return false }
+        if let delivery, message.headers.delivery ?? 0 != delivery { return false }
+        return true
+    }
+}
+
 /// Where reading a partition goes on, as stored in the database.
 struct StoredPosition: Equatable, Sendable {
     /// The offset that means the first one there is (librdkafka `RD_KAFKA_OFFSET_BEGINNING`).
@@ -86,8 +105,17 @@ struct StoredPosition: Equatable, Sendable {
 
     /// The offset, in the partition, of the next message.
     var nextOffset: Int64
-    /// Which record the message before it carried; nil when it carried none.
-    var last: MessageIdentity?
+    /// The message before it.
+    var last: Landmark
+    /// A message that lay further back when it was last looked at; nil when none is stored.
+    var anchor: Landmark?
+
+    /// What is to be seen again before reading goes on, in order: that the partition was the same
+    /// all the time until the last message was taken, and that it is the same since.
+    var landmarks: [Landmark] {
+        guard let anchor, anchor.place < last.place else { return [last] }
+        return [anchor, last]
+    }
 }
 
 /// How far a batch moves the position of a partition; none for the local transport.
@@ -102,6 +130,8 @@ struct TransportOffset: Equatable, Sendable {
     var nextOffset: Int64
     /// Whether the stored position is to be replaced, whatever it is: the partition was rewound.
     var replaces: Bool
-    /// Which record the last message carried; nil when it carried none.
-    var last: MessageIdentity?
+    /// The last message.
+    var last: Landmark?
+    /// A message that lay in its place when it was last looked at, and everything was taken since.
+    var anchor: Landmark?
 }

@@ -109,12 +109,13 @@ final class AssignedPartition {
         case assigning
         /// Nothing: the database is asked where it goes on. → `verifying`, `following`.
         case repositioning
-        /// The first one must be the last that was taken: else the topic is not the one of which
+        /// The first one must be one that was taken before: else the topic is not the one of which
         /// the database speaks. → `following`, `returning`, `rewinding`, `repositioning`.
-        case verifying(StoredPosition)
+        case verifying(Landmark)
         /// Nothing until it is read from its beginning. → `following`, `repositioning`.
         case rewinding
-        /// Nothing until it is read from its position again. → `following`, `repositioning`.
+        /// Nothing until it is read from its position again, or from another message that must be
+        /// seen before. → `following`, `verifying`, `repositioning`.
         case returning
         /// They are folded. → `verifying`, `rewinding`, `returning`, `repositioning`.
         case following
@@ -134,9 +135,11 @@ final class AssignedPartition {
     var quietSince: UInt64 = 0
     /// Whether it was not there when it was last heard of.
     var isGone = false
-    /// Where it was when it was last known to be the one that the database speaks of: the message
-    /// before is looked at again now and then.
-    var anchor: StoredPosition?
+    /// The last message taken when it was last known to be the one that the database speaks of, or
+    /// the first one taken of it: looked at again now and then.
+    var anchor: Landmark?
+    /// What is to be seen again after the message that is being looked for.
+    var unverified: Landmark?
     /// When that was, or was found out to be the case.
     var anchoredAt: UInt64 = 0
     /// The position at which offsets were missing when it was last asked for them again.
@@ -145,8 +148,8 @@ final class AssignedPartition {
     var rewindableAt: UInt64 = 0
     /// Below this it has been read again from its beginning because of missing offsets.
     var soughtBelow: Int64 = 0
-    /// Which record the last message taken carried.
-    var last: MessageIdentity?
+    /// The last message taken.
+    var last: Landmark?
 
     init(_ number: Int32) { self.number = number }
 
@@ -160,8 +163,9 @@ final class AssignedPartition {
     /// Whether the database has to be asked where it goes on.
     var isWaiting: Bool { state == .assigning || state == .repositioning }
 
-    /// Goes on where the database says, after a look at the message before; nil: at the beginning.
+    /// Goes on where the database says, after a look at messages before; nil: at the beginning.
     func begin(at stored: StoredPosition?, now: UInt64) {
+        let landmarks = stored?.landmarks ?? []
         next = stored?.nextOffset
         last = stored?.last
         base = nil
@@ -169,21 +173,27 @@ final class AssignedPartition {
         soughtBelow = 0
         // Where it was read from its beginning before, it may not have come to what is stored.
         rewindableAt = 0
-        anchor = stored
+        anchor = landmarks.first
         anchoredAt = now
-        verify(stored, now: now)
+        verify(landmarks.first, now: now)
+        unverified = landmarks.count > 1 ? landmarks.last : nil
     }
 
-    /// Takes nothing before the last message before a position has been seen again.
-    func verify(_ position: StoredPosition?, now: UInt64) {
+    /// Takes nothing before a message has been seen again.
+    func verify(_ landmark: Landmark?, now: UInt64) {
         epoch &+= 1  // only compared
         quietSince = now
-        state = position.map { .verifying($0) } ?? .following
+        unverified = nil
+        state = landmark.map { .verifying($0) } ?? .following
     }
 
-    /// Remembers the last message taken, to be looked at again later.
-    func setAnchor(now: UInt64) {
+    /// Takes over that the message which was looked for is in its place.
+    func noteVerified(_ landmark: Landmark, now: UInt64) {
+        // After a look further back it goes on where it was.
+        let isThere = unverified == nil && next == landmark.place &+ 1
+        state = isThere ? .following : .returning
+        guard unverified == nil else { return }
         anchoredAt = now
-        if let next, next > 0 { anchor = StoredPosition(nextOffset: next, last: last) }
+        anchor = last ?? anchor
     }
 }

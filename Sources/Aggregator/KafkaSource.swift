@@ -109,6 +109,7 @@ final class GroupConsumer: TransportConsumer {
         var headers = MessageHeaders()
         if let value = message.header("sluice-log") { headers.put(.log, value) }
         if let value = message.header("sluice-offset") { headers.put(.offset, value) }
+        if let value = message.header("sluice-delivery") { headers.put(.delivery, value) }
         if let value = message.header("sluice-marker") {
             headers.put(.marker, value)
             if let value = message.header("sluice-until") { headers.put(.until, value) }

@@ -117,7 +117,7 @@ extension KafkaTransport {
         for number in examination.partitions {
             guard let partition = partitions[number], partition.isWaiting else { continue }
             let stored = storedPosition(number, state)
-            let start = stored.map { $0.nextOffset - 1 } ?? StoredPosition.beginning
+            let start = stored?.landmarks.first?.place ?? StoredPosition.beginning
             guard partition.state == .assigning else {
                 moves[number] = start
                 continue
@@ -188,18 +188,15 @@ extension KafkaTransport {
             partition.state = .returning
             return false
         case .assigning, .repositioning, .rewinding, .returning: return false
-        case .verifying(let stored):
-            let isThere = message.offset == stored.nextOffset - 1
-            if isThere, stored.last == nil || stored.last == message.headers.identity {
-                // After a look further back it goes on where it was.
-                partition.state = partition.next == stored.nextOffset ? .following : .returning
-                partition.setAnchor(now: now)
-                return false
+        case .verifying(let landmark):
+            if landmark.isFound(in: message) {
+                partition.noteVerified(landmark, now: now)
+            } else {
+                startRewind(
+                    of: partition,
+                    ["expected": "\(landmark.place)", "found": "\(message.offset)"]
+                )
             }
-            startRewind(
-                of: partition,
-                ["stored": "\(stored.nextOffset)", "found": "\(message.offset)"]
-            )
             return false
         }
     }
@@ -221,16 +218,23 @@ extension KafkaTransport {
         for partition in partitions.values {
             switch partition.state {
             case .rewinding: moves[partition.number] = StoredPosition.beginning
-            case .returning: moves[partition.number] = partition.next ?? StoredPosition.beginning
+            case .returning:
+                let place = partition.unverified?.place ?? partition.next
+                moves[partition.number] = place ?? StoredPosition.beginning
             case .assigning, .repositioning, .verifying, .following: break
             }
         }
         guard !moves.isEmpty, move(moves) else { return }
         let now = self.now
         for partition in partitions.values where moves[partition.number] != nil {
+            if partition.state == .returning, let landmark = partition.unverified {
+                partition.verify(landmark, now: now)
+                continue
+            }
             partition.epoch &+= 1  // only compared
             partition.quietSince = now
             if partition.state == .rewinding {
+                partition.unverified = nil
                 partition.next = nil
                 partition.base = nil
                 partition.last = nil
@@ -257,18 +261,18 @@ extension KafkaTransport {
         var probes: [Int32: Int64] = [:]
         for partition in partitions.values {
             switch partition.state {
-            case .verifying(let stored) where now >= partition.quietSince &+ silence:
+            case .verifying(let landmark) where now >= partition.quietSince &+ silence:
                 partition.quietSince = now
                 guard let (low, high) = consumer.askWatermarks(partition.number) else { return }
                 // Some brokers tell the beginning of the last batch instead of its end.
-                guard high > low, high < stored.nextOffset else { continue }
+                guard high > low, high <= landmark.place else { continue }
                 startRewind(
                     of: partition,
-                    ["stored": "\(stored.nextOffset)", "end": "\(high)"]
+                    ["expected": "\(landmark.place)", "end": "\(high)"]
                 )
             case .following where now >= partition.anchoredAt &+ interval:
                 guard let anchor = partition.anchor else { continue }
-                probes[partition.number] = anchor.nextOffset - 1
+                probes[partition.number] = anchor.place
             case .assigning, .repositioning, .rewinding, .returning, .verifying, .following: break
             }
         }
@@ -302,7 +306,16 @@ extension KafkaTransport {
             touched.append(partition)
         }
         partition.next = message.offset &+ 1  // offsets of a broker are far below the limit
-        partition.last = message.headers.identity
+        let taken = Landmark(
+            place: message.offset,
+            identity: message.headers.identity,
+            delivery: message.headers.delivery ?? 0
+        )
+        partition.last = taken
+        if partition.anchor == nil {
+            partition.anchor = taken
+            partition.anchoredAt = polledAt
+        }
     }
 
     /// Puts the position of a partition into the batch.
@@ -317,10 +330,10 @@ extension KafkaTransport {
                 baseOffset: base,
                 nextOffset: next,
                 replaces: partition.replaces,
-                last: partition.last
+                last: partition.last,
+                anchor: partition.anchor
             )
         )
         partition.replaces = false
-        if partition.anchor == nil { partition.setAnchor(now: now) }
     }
 }

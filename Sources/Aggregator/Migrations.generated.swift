@@ -1474,5 +1474,22 @@ SELECT sluice.protect('sluice.alert_state'), sluice.protect('sluice.alert_event'
     sluice.protect('sluice.alert_delivery');
 """###
         ),
+        Migration(
+            version: 27,
+            name: "transport_anchor",
+            sha256: "d8ce1f8097abedcd9d50205a5d344a4c77af46957ff1d68e92e7f45496570cca",
+            sql: ###"""
+-- Migration 27: what tells a topic from another one of the same name. docs/decisions/0057-topic-made-again.md says why.
+
+-- With which delivery the message before next_offset came (header sluice-delivery; 0: it does not say; null: not stored).
+-- And a message further back that was in its place when the aggregator last looked, after which it has read everything.
+ALTER TABLE sluice.transport_offset
+    ADD COLUMN last_delivery   bigint,
+    ADD COLUMN anchor_place    bigint,
+    ADD COLUMN anchor_log      uuid,
+    ADD COLUMN anchor_offset   bigint,
+    ADD COLUMN anchor_delivery bigint;
+"""###
+        ),
     ]
 }

@@ -147,6 +147,8 @@ package struct MessageHeaders: Equatable, Sendable {
     package var until: UInt64?
     /// Header `sluice-reason`.
     package var reason: SkipReason?
+    /// Header `sluice-delivery`.
+    package var delivery: UInt64?
 
     /// No headers.
     package init() {}
@@ -167,6 +169,8 @@ package struct MessageHeaders: Equatable, Sendable {
             let text = value.text()
             marker = text == "skip" ? .skip : text == "end" ? .end : .unknown
         case .reason: reason = SkipReason(rawValue: value.text())
+        // As PostgreSQL can store it.
+        case .delivery: delivery = Self.number(value).flatMap { $0 < 1 << 63 ? $0 : nil }
         }
     }
 
@@ -198,4 +202,6 @@ package enum MessageHeader: String, CaseIterable, Sendable {
     case until = "sluice-until"
     /// Why a skip marker's offsets have no record.
     case reason = "sluice-reason"
+    /// A number that was drawn for the messages which the pump handed over together.
+    case delivery = "sluice-delivery"
 }

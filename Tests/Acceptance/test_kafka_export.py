@@ -170,7 +170,7 @@ def ranges(context: Context) -> None:
 def documented(context: Context) -> None:
     """docs/consuming.md names the headers, reasons and files that there are"""
     text = (context.root / "docs/consuming.md").read_text()
-    for name in ("sluice-log", "sluice-offset", "sluice-schema", "sluice-marker", "sluice-until", "sluice-reason"):
+    for name in ("sluice-log", "sluice-offset", "sluice-schema", "sluice-delivery", "sluice-marker", "sluice-until", "sluice-reason"):
         check(f"`{name}`" in text, f"docs/consuming.md does not explain {name}")
     for link in re.findall(r"\]\((?!http)([^)#]+)", text):
         check((context.root / "docs" / link).exists(), f"docs/consuming.md points to {link}, which is not there")

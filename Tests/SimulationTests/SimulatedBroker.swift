@@ -38,6 +38,8 @@ final class SimulatedBroker {
     /// A planted bug: every so many messages one is acknowledged and lost.
     var losesEvery: Int?
     private var sent = 0
+    /// How many deliveries there have been, in all topics of this name.
+    var deliveries: UInt64 = 0
 
     init(partitions: Int, isEager: Bool, seed: UInt64) {
         self.partitions = Array(repeating: [], count: partitions)

@@ -158,6 +158,7 @@ final class World {
     /// Puts a batch into the broker.
     func deliver(_ batch: SinkBatch, failing percent: Int) throws -> DeliveryResult {
         var result = DeliveryResult()
+        broker.deliveries += 1
         defer { trace?("  \(batch.log): \(batch.described); refused: \(result.exceptions)") }
         for item in batch.items {
             guard case .records(let records) = item else {
@@ -181,6 +182,7 @@ final class World {
                 var headers = MessageHeaders()
                 headers.log = batch.log
                 headers.offset = offset.rawValue
+                headers.delivery = broker.deliveries
                 broker.append(
                     Message(
                         log: batch.log,
@@ -199,6 +201,7 @@ final class World {
         var headers = MessageHeaders()
         headers.log = batch.log
         headers.offset = item.firstOffset.rawValue
+        headers.delivery = broker.deliveries
         switch item {
         case .records: return
         case .skip(let range, let reason, _):

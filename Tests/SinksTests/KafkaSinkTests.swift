@@ -73,7 +73,7 @@ struct KafkaSinkTests {
         let markers = messages.filter(\.isMarker)
         #expect(markers.allSatisfy { $0.value == nil })
         #expect(
-            markers.map(\.headers) == [
+            markers.map { $0.headers.filter { $0.key != "sluice-delivery" } } == [
                 [
                     "sluice-log": log.description, "sluice-schema": "1", "sluice-marker": "skip",
                     "sluice-offset": "900", "sluice-until": "905", "sluice-reason": "damaged",
@@ -85,6 +85,19 @@ struct KafkaSinkTests {
             ]
         )
         #expect(markers.map(\.timestamp) == [5, whole.appendTime / 1_000])
+    }
+
+    @Test("messages handed over together have one number, and no others have it")
+    func deliveries() async throws {
+        let log = try logs.write(11, ["/a", "/b"])
+        let sink = makeSink()
+        try await sink.open()
+        for _ in 0..<3 { #expect(await sink.deliver(try logs.batch(log)) == .accepted) }
+        await sink.close()
+        let numbers = try await read().compactMap { UInt64($0.headers["sluice-delivery"] ?? "") }
+        #expect(numbers.count == 9)
+        #expect(numbers.allSatisfy { $0 > 0 })
+        #expect(Dictionary(grouping: numbers) { $0 }.values.map(\.count) == [3, 3, 3])
     }
 
     @Test("only the records that are wanted are sent")

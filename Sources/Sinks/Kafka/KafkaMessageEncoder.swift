@@ -12,6 +12,7 @@ import Records
 /// | `sluice-log` | the log id again |
 /// | `sluice-offset` | decimal: the record's offset; a skip's first; a log's end |
 /// | `sluice-schema` | `1` |
+/// | `sluice-delivery` | decimal: drawn for the messages that were handed over together |
 /// | `sluice-marker` | markers only: `skip` or `end` |
 /// | `sluice-until` | skips only: the end, exclusive |
 /// | `sluice-reason` | skips only: why there are no records |
@@ -22,20 +23,29 @@ struct KafkaMessageEncoder: ~Copyable {
     private var headers = KafkaHeaders()
     private var key: [UInt8] = []
 
+    /// How many headers every message has.
+    private static let commonCount = 4
+
     /// Starts with a log.
-    mutating func begin(_ log: LogID) {
+    ///
+    /// - Parameters:
+    ///   - log: The log.
+    ///   - delivery: A number that nothing else was delivered with: a reader who remembers it knows
+    ///     a message again, although the same record may have been delivered more than once.
+    mutating func begin(_ log: LogID, delivery: UInt64) {
         let key = Array(log.description.utf8)
         headers.removeAll()
         headers.append("sluice-log", key.span)
         headers.append("sluice-offset", replaceable: 0)
         headers.append("sluice-schema", decimal: Self.schema)
+        headers.append("sluice-delivery", decimal: delivery)
         self.key = key
     }
 
     /// Sets the headers of a record: only the number differs from the one before.
     @inline(__always)
     mutating func setRecord(_ offset: Offset) {
-        headers.keepFirst(3)
+        headers.keepFirst(Self.commonCount)
         headers.replace(at: 1, with: offset.rawValue)
     }
 

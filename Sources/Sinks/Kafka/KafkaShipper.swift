@@ -55,9 +55,13 @@ final class KafkaShipper {
     private var isTopicInDoubt = false
     private var lastError: String?
     private var errorLoggedAt: UInt64?
+    private var random = SystemRandom()
 
     /// What headers and framing add to key and value, about.
-    private static let overhead = 160
+    private static let overhead = 190
+    /// Numbers of deliveries; chosen: short, and one of them does not come twice by chance for the
+    /// same record in the same place.
+    private static let deliveries: ClosedRange<UInt64> = 1...0xFFFF_FFFF
     /// A reduced `batch.size` is doubled after so long without a refusal. Chosen.
     private static let growAfter: UInt64 = 60_000_000_000
 
@@ -193,7 +197,7 @@ final class KafkaShipper {
         if outstanding == 0 { progressAt = now }
         // A variable of this call: for a property of the object each use would be checked.
         var message = KafkaMessageEncoder()
-        message.begin(batch.log)
+        message.begin(batch.log, delivery: UInt64.random(in: Self.deliveries, using: &random))
         for item in batch.items {
             switch item {
             case .records(let records):

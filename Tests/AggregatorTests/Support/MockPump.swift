@@ -55,6 +55,7 @@ final class MockPump {
             case .marker: headers.append("sluice-marker", text: value)
             case .until: headers.append("sluice-until", text: value)
             case .reason: headers.append("sluice-reason", text: value)
+            case .delivery: headers.append("sluice-delivery", text: value)
             }
         }
         let partition = Int32(log.low % UInt64(partitions))

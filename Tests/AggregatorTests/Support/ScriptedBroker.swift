@@ -350,19 +350,27 @@ struct ScriptedPump {
         }
     }
 
+    /// How many deliveries there have been, to whatever broker.
+    private static let deliveries = Atomic<UInt64>(0)
+
     private func send(_ item: LogItem, _ log: LogID, _ partition: Int) {
+        let delivery = String(Self.deliveries.add(1, ordering: .relaxed).newValue)
+        func append(_ message: ScriptedMessage) {
+            var message = message
+            message.headers.append((.delivery, delivery))
+            broker.append(message, to: partition)
+        }
         switch item {
         case .records(let batch):
             batch.forEach { offset, bytes in
                 var message = ScriptedMessage.record(log, offset.rawValue, bytes.octets.copied())
                 message.timestamp = batch.appendTime / 1_000
-                broker.append(message, to: partition)
+                append(message)
             }
         case .skip(let range, let reason):
             let numbers = range.lowerBound.rawValue..<range.upperBound.rawValue
-            broker.append(.skip(log, numbers, reason), to: partition)
-        case .end(let offset):
-            broker.append(.end(log, offset.rawValue), to: partition)
+            append(.skip(log, numbers, reason))
+        case .end(let offset): append(.end(log, offset.rawValue))
         }
     }
 }
