@@ -153,51 +153,7 @@ def static_member(context: Context) -> None:
 
 @test(seconds=300, full_only=True)
 def topic_changes(context: Context) -> None:
-    """partitions added in flight; the topic deleted and made again: exact"""
-    change_topic(context, loses_records=False)
-
-
-@test(seconds=300, by_hand=True)
-def topic_lost(context: Context) -> None:
-    """the same, then deleted with records that nobody has read, and shipped again: exact; in short: `reshipped`"""
-    change_topic(context, loses_records=True)
-
-
-@test(seconds=60)
-def reshipped(context: Context) -> None:
-    """the topic is deleted with unread records, made again, and has grown beyond all positions when it is read: exact"""
-    context.note_seed()
-    broker = Noida(context)
-    cluster, roles = make_kafka_roles(context, broker, kafka={"partitions": 2})
-    broker.create_topic(2)
-    seed, size = context.seed % 1_000_000, 500
-    pump = roles.start_pump()
-    folder = roles.start_aggregator()
-    for day in range(4):
-        roles.load(size, seed + day, day)
-    roles.wait_folded(4 * size, "before the topic is lost")
-    equal(folder.terminate(), 0, "exit code of the aggregator")
-    for day in range(4, 7):
-        roles.load(size, seed + day, day)
-    roles.wait_shipped()
-    equal(pump.terminate(), 0, "exit code of the pump")
-    broker.delete_topic()
-    broker.create_topic(2)
-    # The logs are equally long, and come in another order: the stored record may lie before the position again.
-    pump = roles.start_pump("--reship-from", "2025-01-01T00:00:00Z")
-    roles.wait_shipped()
-    folder = roles.start_with("aggregator", roles.variant("anew", kafka=roles.settings["kafka"] | {"group": "anew"}))
-    roles.wait_folded(7 * size, "after everything was shipped again")
-    check_settled(roles, 7 * size)
-    check_ledger(roles.database, context, roles.data)
-    equal(roles.dead_letters(), {}, "dead letters")
-    for process in (pump, folder):
-        equal(process.terminate(), 0, "exit code")
-    cluster.stop()
-
-
-def change_topic(context: Context, *, loses_records: bool) -> None:
-    """Raises partitions, deletes the topic and makes it again, and deletes it once more if it is to lose records."""
+    """partitions added in flight; the topic made again; deleted with unread records and shipped again: exact"""
     context.note_seed()
     size = context.pick(quick=6_000, full=9_000)
     broker = Noida(context)
@@ -247,27 +203,22 @@ def change_topic(context: Context, *, loses_records: bool) -> None:
     roles.wait_folded(total, "after the topic was made again")
     for folder in folders:
         equal(folder.terminate(), 0, "exit code of an aggregator whose topic was made again")
-    if loses_records:
-        # Once more, now with records in it that nobody has read: they have to be shipped again.
-        more()
-        roles.wait_shipped()
-        equal(pump.terminate(), 0, "exit code of the pump")
-        broker.delete_topic()
-        broker.create_topic(5)
-        pump = roles.start_pump("--reship-from", "2025-01-01T00:00:00Z")
-        # In a group of its own: noida-db's may never settle after members that left during a rebalance.
-        config = roles.variant("anew", kafka=roles.settings["kafka"] | {"group": "aggregator-anew"})
-        folder = roles.start_with("aggregator", config)
-        roles.wait_folded(total, "after the topic was made again and everything reshipped")
-        roles.wait_shipped()
-        check_topic(broker.messages(), context.log_records(roles.data), "reshipped", may_move=True)
-        equal(folder.terminate(), 0, "exit code of the aggregator that read what was shipped again")
-        pump.require_running()
-    else:
-        roles.wait_shipped()
-        # Somebody has to compact.
-        roles.start_with("aggregator", roles.variant("anew", kafka=roles.settings["kafka"] | {"group": "aggregator-anew"}))
+    # Once more, now with records in it that nobody has read: they have to be shipped again.
+    more()
+    roles.wait_shipped()
+    equal(pump.terminate(), 0, "exit code of the pump")
+    broker.delete_topic()
+    broker.create_topic(5)
+    pump = roles.start_pump("--reship-from", "2025-01-01T00:00:00Z")
+    # In a group of its own: noida-db's may never settle after members that left during a rebalance.
+    config = roles.variant("anew", kafka=roles.settings["kafka"] | {"group": "aggregator-anew"})
+    folder = roles.start_with("aggregator", config)
+    roles.wait_folded(total, "after the topic was made again and everything reshipped")
+    roles.wait_shipped()
+    check_topic(broker.messages(), context.log_records(roles.data), "reshipped", may_move=True)
+    pump.require_running()
     check_settled(roles, total)
+    equal(folder.terminate(), 0, "exit code of the aggregator that read what was shipped again")
     check_ledger(roles.database, context, roles.data)
     equal(roles.dead_letters(), {}, "dead letters")
     context.note(f"{total} records")
