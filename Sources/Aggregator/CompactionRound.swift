@@ -223,17 +223,23 @@ struct CompactionRound {
     ) throws(PostgresError) {
         let missing = try connection.query("SELECT to_regclass($1) IS NULL", [.text(name)])
         guard missing.bool(0, 0) == true else { return }
-        let parent = table.table(tier)
+        try connection.execute(
+            """
+            CREATE TABLE \(name) (LIKE \(table.table(tier)) INCLUDING ALL);
+            \(attachment(of: partition, tier, name))
+            """
+        )
+    }
+
+    /// The statement that makes a table a partition; it makes the indexes that the table lacks.
+    func attachment(of partition: Partition, _ tier: Tier, _ name: String) -> String {
         func instant(_ microseconds: Int64) -> String {
             "'epoch'::timestamptz + \(microseconds) * interval '1 microsecond'"
         }
-        try connection.execute(
-            """
-            CREATE TABLE \(name) (LIKE \(parent) INCLUDING ALL);
-            ALTER TABLE \(parent) ATTACH PARTITION \(name) FOR VALUES
+        return """
+            ALTER TABLE \(table.table(tier)) ATTACH PARTITION \(name) FOR VALUES
             FROM (\(instant(partition.lowerBound))) TO (\(instant(partition.upperBound)))
             """
-        )
     }
 
     /// Deletes the rows of a partition that have the keys of some rows, and returns them.

@@ -72,12 +72,7 @@ extension Replay {
     /// Merges the deltas of the new generation into its tables.
     func compact() throws(ReplayError) {
         for table in tables {
-            let round = CompactionRound(
-                connection: connection,
-                configuration: configuration,
-                table: table,
-                observer: nil
-            )
+            let round = round(table)
             do throws(CompactionFailure) {
                 while try round.run(&groups, &hashes).deltaRows > 0 {
                     do throws(PostgresError) {

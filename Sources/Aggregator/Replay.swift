@@ -95,8 +95,10 @@ package final class Replay {
     /// Whether large batches are merged into the tiers at once; no more once rows of the active
     /// generation have been copied, among which they would be counted twice.
     var loadsTiers = true
-    /// The last bucket of each partition that has rows, as far as that is known.
-    var written: [String: Int64] = [:]
+    /// What is known of the partitions that are filled.
+    var partitions = ReplayPartitions()
+    /// What is folded and not yet written.
+    var held = ReplayHold([])
     var groups = KeyGroupCache()
     var hashes = ValueHashes()
     var report = ReplayReport()
@@ -136,7 +138,10 @@ package final class Replay {
             )
             // A commit that a crash of the server loses is made again: rows and offsets are one
             // transaction, and the switch comes behind all of them.
-            try connection.execute("SET jit = off; SET synchronous_commit = off")
+            // Indexes of whole partitions are sorted in memory; chosen.
+            try connection.execute(
+                "SET jit = off; SET synchronous_commit = off; SET maintenance_work_mem = '256MB'"
+            )
         } catch { throw .database(error) }
     }
 
@@ -155,6 +160,7 @@ package final class Replay {
     ) throws(ReplayError) -> ReplayReport {
         try prepare()
         while try catchUp(progress) > 0 {}
+        try attachPartitions()
         try compact()
         // What was folded meanwhile; live folds wait only for what comes after that.
         for _ in 0..<Self.approachesMax {
@@ -201,7 +207,11 @@ package final class Replay {
             try RollupCatalog(control).of(generation: building)
         }
         report.generation = building
-        if !report.isResumed {
+        held = ReplayHold(tables.map(\.definition))
+        if report.isResumed {
+            try attachPartitions()
+            partitions.areLeftLoose = true
+        } else {
             try sql { () throws(PostgresError) in try makeGeneration() }
         }
     }
@@ -221,180 +231,6 @@ package final class Replay {
             if isSame.bool(0, 0) == true { return building }
             try drop(building)
             return nil
-        }
-    }
-
-    // MARK: Folding
-
-    /// What is still to be folded, as of one snapshot.
-    struct Remainder {
-        /// Offsets that the active generation has and the new one has not, without dead letters.
-        var wanted: [LogID: OffsetRanges] = [:]
-        /// Offsets that the active generation has.
-        var folded: [LogID: OffsetRanges] = [:]
-        /// How many offsets the active generation has.
-        var total: UInt64 = 0
-        /// How many offsets the new generation has.
-        var done: UInt64 = 0
-    }
-
-    /// Reads what is to be folded. Parked records are left to their letters: whoever redrives one
-    /// counts it, in the generation that is active then.
-    func remainder() throws(ReplayError) -> Remainder {
-        let letters = try ranges(
-            """
-            SELECT d.log_id, d."offset", d."offset" + 1 FROM sluice.dead_letter d
-            WHERE d.consumer = 'aggregator' ORDER BY 1, 2
-            """,
-            and: """
-                SELECT s.log_id, lower(r), upper(r)
-                FROM sluice.source s CROSS JOIN unnest(s.folded) AS r
-                WHERE s.generation = $1 ORDER BY 1, 2
-                """
-        )
-        var result = Remainder(folded: letters.active)
-        for (log, folded) in letters.active {
-            let done = letters.building[log] ?? OffsetRanges()
-            result.total += folded.offsetCount
-            result.done += done.offsetCount
-            let wanted = folded.subtracting(done)
-                .subtracting(letters.parked[log] ?? OffsetRanges())
-            if !wanted.isEmpty { result.wanted[log] = wanted }
-        }
-        return result
-    }
-
-    private func ranges(
-        _ letters: String,
-        and sources: String
-    ) throws(ReplayError) -> (
-        parked: [LogID: OffsetRanges], active: [LogID: OffsetRanges],
-        building: [LogID: OffsetRanges]
-    ) {
-        try sql { () throws(PostgresError) in
-            try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
-                () throws(PostgresError) in
-                (
-                    Self.ranges(try connection.query(letters)),
-                    Self.ranges(try connection.query(sources, [.int(Int64(active))])),
-                    Self.ranges(try connection.query(sources, [.int(Int64(building))]))
-                )
-            }
-        }
-    }
-
-    private static func ranges(_ rows: PostgresResult) -> [LogID: OffsetRanges] {
-        var result: [LogID: OffsetRanges] = [:]
-        for row in 0..<rows.rowCount {
-            guard let uuid = rows.uuid(row, 0), let lower = rows.int(row, 1),
-                let upper = rows.int(row, 2), lower >= 0, upper > lower
-            else { continue }
-            result[LogID(high: uuid.high, low: uuid.low), default: OffsetRanges()]
-                .insert(UInt64(lower)..<UInt64(upper))
-        }
-        return result
-    }
-
-    /// Folds what the active generation has and this one has not; returns how many offsets.
-    func catchUp(_ progress: (UInt64, UInt64) -> Void) throws(ReplayError) -> UInt64 {
-        let remainder = try remainder()
-        var wanted: [LogID: OffsetRanges] = [:]
-        for (log, all) in remainder.wanted {
-            let rest = all.subtracting(passed.offsets(of: log))
-            if !rest.isEmpty { wanted[log] = rest }
-        }
-        guard !wanted.isEmpty else {
-            progress(remainder.done, remainder.total)
-            return 0
-        }
-        let feed = ReplayFeed()
-        let folder = ReplayFolder(
-            source: source,
-            catalog: catalog,
-            wanted: wanted,
-            folded: remainder.folded,
-            limits: limits,
-            latest: configuration.latestCompletion(time)
-        )
-        let thread = NamedThread(name: "replay-fold") { folder.run(into: feed) }
-        defer {
-            feed.cancel()
-            thread.join()
-        }
-        var folded: UInt64 = 0
-        while let batch = try feed.next() {
-            try write(batch)
-            folded += batch.offsetCount
-            feed.reuse(batch.output)
-            progress(remainder.done + folded, remainder.total)
-        }
-        passed.formUnion(feed.passed)
-        progress(remainder.done + folded, remainder.total)
-        report.folded += folded
-        return folded
-    }
-
-    private func write(_ batch: ReplayBatch) throws(ReplayError) {
-        let ids = try sql { () throws(PostgresError) in
-            try dimensions.resolve(batch.output.rollups, on: connection) {}
-        }
-        let transaction = FoldTransaction(
-            connection: connection,
-            catalog: catalog,
-            observer: nil
-        )
-        let isSmall = !loadsTiers || batch.output.rowCount < limits.directRowsMin
-        do throws(FoldFailure) {
-            try transaction.rebuild(batch.wanted) { () throws(FoldFailure) in
-                guard !isSmall else {
-                    try transaction.database { () throws(PostgresError) in
-                        _ = try transaction.copyDeltas(batch.output, ids)
-                    }
-                    return
-                }
-                try writeTiers(batch.output, ids)
-            }
-        } catch {
-            // What was remembered of the tables may have been rolled back.
-            written.removeAll()
-            switch error {
-            case .database(let error), .inDoubt(let error): throw .database(error)
-            case .miss, .generationChanged:
-                throw .refused("generation \(building) was changed by somebody else")
-            }
-        }
-    }
-
-    /// Merges rows into the tiers without the way through the delta tables: nobody else writes to
-    /// this generation.
-    private func writeTiers(_ output: FoldOutput, _ ids: [[Int32]]) throws(FoldFailure) {
-        for (index, table) in tables.enumerated() {
-            var rows = RowSet(table.definition)
-            let places = table.definition.dimensions.map { dimension in
-                dimension.isInteger
-                    ? -1 : output.rollups.dimensions.firstIndex(of: dimension) ?? -1
-            }
-            output.rollups.forEachRow(of: index) { row in rows.append(row, places, ids) }
-            let round = CompactionRound(
-                connection: connection,
-                configuration: configuration,
-                table: table,
-                observer: nil
-            )
-            do throws(CompactionFailure) {
-                try round.load(rows, &written, &groups, &hashes)
-            } catch {
-                switch error {
-                case .database(let error): throw .database(error)
-                case .malformed(let error, let table):
-                    throw .database(
-                        PostgresError(
-                            call: "Replay.write",
-                            message: "a row of \(table) is damaged: \(error)"
-                        )
-                    )
-                }
-            }
         }
     }
 }

@@ -12,12 +12,7 @@ struct ReplayBatch: Sendable {
     /// How many offsets that are.
     var offsetCount: UInt64 = 0
 
-    /// The logs with their offsets, ascending: the order in which their rows are locked.
-    var wanted: [(log: LogID, offsets: OffsetRanges)] {
-        folded.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-    }
-
-    /// Whether it is large enough to be written.
+    /// Whether it is large enough to be handed on.
     func isFull(_ limits: ReplayLimits) -> Bool {
         offsetCount >= limits.recordsMax || output.rowCount >= limits.rowsMax
             || folded.count >= limits.logsMax
@@ -26,14 +21,21 @@ struct ReplayBatch: Sendable {
 
 /// How much a replay folds before it writes; bounds its memory.
 package struct ReplayLimits: Sendable {
-    /// Most records of one transaction. Chosen: what the measures of so many records take in
-    /// memory, over all rollups, is about 100 MB; three batches are there at once.
+    /// Most records folded together. Chosen: what the measures of so many records take in memory,
+    /// over all rollups, is about 100 MB; three batches are there at once.
     package var recordsMax: UInt64 = 500_000
-    /// Most rows of one transaction; about 300 bytes each.
+    /// Most rows folded together; about 300 bytes each.
     package var rowsMax = 500_000
+    /// Rows held back to be written in one transaction; about 300 bytes each, three times that
+    /// while they are brought into order. Chosen: rows of one bucket that are in two transactions
+    /// cost five times what they cost in one.
+    package var heldRowsMax = 800_000
+    /// Most records of one transaction. Chosen: half a minute's work, which a replay that is
+    /// killed has to do again.
+    package var heldRecordsMax: UInt64 = 10_000_000
     /// Most logs of one transaction, which bounds its locks.
     package var logsMax = 512
-    /// A batch of fewer rows goes through the delta tables, as a live fold's does. Chosen: merging
+    /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen: merging
     /// into the tiers costs some statements for each of them.
     package var directRowsMin = 2_000
 

@@ -61,8 +61,13 @@ struct RollupTable: Sendable {
     }
 
     /// The `COPY` that appends rows to a table.
-    func copy(into table: String) -> String {
-        "COPY \(table) (\(columnList)) FROM STDIN (FORMAT binary)"
+    ///
+    /// - Parameters:
+    ///   - table: The table.
+    ///   - isFrozen: Whether the transaction has made the table, and nobody else can see it.
+    func copy(into table: String, isFrozen: Bool = false) -> String {
+        let options = isFrozen ? "FORMAT binary, FREEZE" : "FORMAT binary"
+        return "COPY \(table) (\(columnList)) FROM STDIN (\(options))"
     }
 }
 

@@ -210,6 +210,11 @@ struct RowSet {
         return true
     }
 
+    /// Whether the rows ascend by key, none of which is there twice.
+    var isAscending: Bool {
+        buckets.indices.dropFirst().allSatisfy { precedes($0 - 1, $0) }
+    }
+
     /// The rows ascending by key, those of equal keys merged into one.
     func merged(_ definition: RollupDefinition) throws(MeasureError) -> RowSet {
         try merged(definition, known: 0).rows

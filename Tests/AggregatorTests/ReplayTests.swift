@@ -27,6 +27,8 @@ struct ReplayTests {
         let configuration = bounded
         var small = ReplayLimits()
         small.recordsMax = UInt64(flush)
+        // Some transactions have one batch, some several.
+        small.heldRecordsMax = UInt64(flush) * (flush % 2 == 0 ? 1 : 3)
         // Some batches go through the delta tables, some do not.
         small.directRowsMin = flush % 3 == 0 ? .max : flush * 2
         let limits = small

@@ -1,0 +1,219 @@
+import EventLog
+import Postgres
+import Records
+import Rollups
+import Threads
+
+extension Replay {
+    /// What is still to be folded, as of one snapshot.
+    struct Remainder {
+        /// Offsets that the active generation has and the new one has not, without dead letters.
+        var wanted: [LogID: OffsetRanges] = [:]
+        /// Offsets that the active generation has.
+        var folded: [LogID: OffsetRanges] = [:]
+        /// How many offsets the active generation has.
+        var total: UInt64 = 0
+        /// How many offsets the new generation has.
+        var done: UInt64 = 0
+    }
+
+    /// Reads what is to be folded. Parked records are left to their letters: whoever redrives one
+    /// counts it, in the generation that is active then.
+    func remainder() throws(ReplayError) -> Remainder {
+        let letters = try ranges(
+            """
+            SELECT d.log_id, d."offset", d."offset" + 1 FROM sluice.dead_letter d
+            WHERE d.consumer = 'aggregator' ORDER BY 1, 2
+            """,
+            and: """
+                SELECT s.log_id, lower(r), upper(r)
+                FROM sluice.source s CROSS JOIN unnest(s.folded) AS r
+                WHERE s.generation = $1 ORDER BY 1, 2
+                """
+        )
+        var result = Remainder(folded: letters.active)
+        for (log, folded) in letters.active {
+            let done = letters.building[log] ?? OffsetRanges()
+            result.total += folded.offsetCount
+            result.done += done.offsetCount
+            let wanted = folded.subtracting(done)
+                .subtracting(letters.parked[log] ?? OffsetRanges())
+            if !wanted.isEmpty { result.wanted[log] = wanted }
+        }
+        return result
+    }
+
+    private func ranges(
+        _ letters: String,
+        and sources: String
+    ) throws(ReplayError) -> (
+        parked: [LogID: OffsetRanges], active: [LogID: OffsetRanges],
+        building: [LogID: OffsetRanges]
+    ) {
+        try sql { () throws(PostgresError) in
+            try connection.transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
+                () throws(PostgresError) in
+                (
+                    Self.ranges(try connection.query(letters)),
+                    Self.ranges(try connection.query(sources, [.int(Int64(active))])),
+                    Self.ranges(try connection.query(sources, [.int(Int64(building))]))
+                )
+            }
+        }
+    }
+
+    private static func ranges(_ rows: PostgresResult) -> [LogID: OffsetRanges] {
+        var result: [LogID: OffsetRanges] = [:]
+        for row in 0..<rows.rowCount {
+            guard let uuid = rows.uuid(row, 0), let lower = rows.int(row, 1),
+                let upper = rows.int(row, 2), lower >= 0, upper > lower
+            else { continue }
+            result[LogID(high: uuid.high, low: uuid.low), default: OffsetRanges()]
+                .insert(UInt64(lower)..<UInt64(upper))
+        }
+        return result
+    }
+
+    /// Folds what the active generation has and this one has not; returns how many offsets.
+    func catchUp(_ progress: (UInt64, UInt64) -> Void) throws(ReplayError) -> UInt64 {
+        let remainder = try remainder()
+        var wanted: [LogID: OffsetRanges] = [:]
+        for (log, all) in remainder.wanted {
+            let rest = all.subtracting(passed.offsets(of: log))
+            if !rest.isEmpty { wanted[log] = rest }
+        }
+        guard !wanted.isEmpty else {
+            progress(remainder.done, remainder.total)
+            return 0
+        }
+        let feed = ReplayFeed()
+        let folder = ReplayFolder(
+            source: source,
+            catalog: catalog,
+            wanted: wanted,
+            folded: remainder.folded,
+            limits: limits,
+            latest: configuration.latestCompletion(time)
+        )
+        let thread = NamedThread(name: "replay-fold") { folder.run(into: feed) }
+        defer {
+            feed.cancel()
+            thread.join()
+        }
+        var folded: UInt64 = 0
+        while let batch = try feed.next() {
+            try hold(batch)
+            folded += batch.offsetCount
+            feed.reuse(batch.output)
+            if try isFull() { try writeHeld() }
+            progress(remainder.done + folded, remainder.total)
+        }
+        try writeHeld()
+        passed.formUnion(feed.passed)
+        progress(remainder.done + folded, remainder.total)
+        report.folded += folded
+        return folded
+    }
+
+    /// Takes the rows of a batch, with the ids that the database has for their values.
+    private func hold(_ batch: ReplayBatch) throws(ReplayError) {
+        let ids = try sql { () throws(PostgresError) in
+            try dimensions.resolve(batch.output.rollups, on: connection) {}
+        }
+        held.append(batch, ids)
+    }
+
+    /// Whether what is held must be written: rows of equal keys are merged before they count.
+    private func isFull() throws(ReplayError) -> Bool {
+        if held.offsetCount >= limits.heldRecordsMax || held.folded.count >= limits.logsMax {
+            return true
+        }
+        guard held.rowCount >= limits.heldRowsMax else { return false }
+        do throws(MeasureError) { try held.merge() } catch {
+            throw .refused("a row that was just folded is damaged: \(error)")
+        }
+        return held.rowCount >= limits.heldRowsMax / 2
+    }
+
+    /// Writes what is held and the offsets that it stands for, in one transaction.
+    private func writeHeld() throws(ReplayError) {
+        guard held.offsetCount > 0 else { return }
+        let transaction = FoldTransaction(
+            connection: connection,
+            catalog: catalog,
+            observer: nil
+        )
+        let isDirect = loadsTiers && held.rowCount >= limits.directRowsMin
+        do throws(FoldFailure) {
+            try transaction.rebuild(held.wanted) { () throws(FoldFailure) in
+                for (index, table) in tables.enumerated() {
+                    let rows = held.takeRows(of: index)
+                    if isDirect {
+                        try writeTiers(rows, of: table)
+                    } else if !rows.isEmpty {
+                        try transaction.database { () throws(PostgresError) in
+                            try copyDeltas(rows, to: table)
+                        }
+                    }
+                }
+            }
+        } catch {
+            switch error {
+            case .database(let error), .inDoubt(let error): throw .database(error)
+            case .miss, .generationChanged:
+                throw .refused("generation \(building) was changed by somebody else")
+            }
+        }
+        held.removeAll()
+    }
+
+    /// Appends rows to the deltas, as a live fold does.
+    private func copyDeltas(
+        _ rows: RowSet,
+        to table: RollupTable
+    ) throws(PostgresError) {
+        try connection.copyIn(table.copy(into: table.deltaTable)) {
+            (writer: inout CopyWriter) throws(PostgresError) in
+            try writer.rows(rows, 0..<rows.count, columns: table.columns.count)
+        }
+    }
+
+    /// Merges rows into the tiers without the way through the delta tables: nobody else writes to
+    /// this generation.
+    private func writeTiers(_ rows: RowSet, of table: RollupTable) throws(FoldFailure) {
+        do throws(CompactionFailure) {
+            try round(table).load(rows, &partitions, &groups, &hashes)
+        } catch {
+            switch error {
+            case .database(let error): throw .database(error)
+            case .malformed(let error, let table):
+                throw .database(
+                    PostgresError(
+                        call: "Replay.write",
+                        message: "a row of \(table) is damaged: \(error)"
+                    )
+                )
+            }
+        }
+    }
+
+    /// A round of the compactor over one rollup of the generation that is being built.
+    func round(_ table: RollupTable) -> CompactionRound {
+        CompactionRound(
+            connection: connection,
+            configuration: configuration,
+            table: table,
+            observer: nil
+        )
+    }
+
+    /// Makes the partitions that were left loose, also by a replay that was killed, parts of their
+    /// tables; from here on new ones are so at once.
+    func attachPartitions() throws(ReplayError) {
+        try sql { () throws(PostgresError) in
+            for table in tables { try round(table).attachLoose() }
+        }
+        partitions.loose.removeAll()
+        partitions.areLeftLoose = false
+    }
+}
