@@ -35,8 +35,8 @@ package struct ReplayLimits: Sendable {
     package var heldRecordsMax: UInt64 = 10_000_000
     /// Most logs of one transaction, which bounds its locks.
     package var logsMax = 512
-    /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen: merging
-    /// into the tiers costs some statements for each of them.
+    /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen:
+    /// merging into the tiers costs some statements for each of them.
     package var directRowsMin = 2_000
 
     /// The defaults.

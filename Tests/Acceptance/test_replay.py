@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from datetime import datetime
 from typing import Any
 
-from harness.checks import check, equal, settles
+from harness.broker import Noida
+from harness.checks import check, equal, settles, until
 from harness.context import Context
 from harness.database import ROLLUPS
 from harness.deployment import Roles, make_roles
+from harness.kafka_roles import make_kafka_roles
 from harness.registry import test
 from test_rollups import fold, load
 
@@ -154,3 +157,56 @@ def into_sink(context: Context) -> None:
     summary = deliver("--from", "2025-05-01")
     equal(lines(), every, f"records in the end, {summary}")
     equal(checkpoints(), before, "checkpoints of the pump")
+
+
+@test(seconds=120)
+def into_topic(context: Context) -> None:
+    """records of a range replayed into a broker are in the topic, none other is, and what was there before does not count twice"""
+    context.note_seed()
+    broker = Noida(context)
+    cluster, roles = make_kafka_roles(context, broker)
+    size = 1_000
+    for day in (1, 2, 3):  # 10:00 to 10:00:20 on the 2nd, 3rd and 4th of March
+        roles.load(size, context.seed % 100_000 + day, day)
+    first, last = "2025-03-02T10:00:10Z", "2025-03-03T10:00:10Z"
+    bounds = [int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1_000_000) for text in (first, last)]
+    logged = [record for record in context.log_records(roles.data) if "offset" in record]
+    wanted = {(r["log_id"], r["offset"]): r["kind"] for r in logged if bounds[0] <= r["completed_at"] < bounds[1]}
+    check(size // 2 < len(wanted) < 2 * size, f"{len(wanted)} records are in the range")
+
+    def deliver() -> dict[str, Any]:
+        result = context.run(
+            "replay", "--sink", "central", "--from", first, "--to", last, "--config", roles.config, "--format", "json",
+            environment=roles.environment, seconds=60)
+        return json.loads(result.stdout)[0]
+
+    def found() -> list[tuple[str, int]]:
+        return sorted(message.identity for message in broker.messages() if message.marker is None)
+
+    def wait_consumed() -> None:
+        """Waits until every message of the topic has been taken, so that no more can be counted."""
+        until(lambda: roles.database.integer("SELECT sum(next_offset) FROM sluice.transport_offset")
+              == len(broker.messages()), "every message is taken", 30, 0.2)
+
+    # What the pump has not delivered is left to it.
+    equal([int(deliver()[name]) for name in ("delivered", "pending")], [0, len(wanted)], "records before the pump")
+    pump = roles.start_pump()
+    roles.wait_shipped()
+    equal(pump.terminate(), 0, "exit code of the pump")
+    # The topic is lost; the range is delivered into a new one: it is there, once, and only it is there and counts.
+    broker.delete_topic()
+    broker.create_topic(4)
+    summary = deliver()
+    equal(found(), sorted(wanted), f"records in the topic, {summary}")
+    equal(int(summary["delivered"]), len(wanted), "delivered")
+    roles.start_aggregator()
+    roles.wait_folded(sum(kind == "request" for kind in wanted.values()), "requests of the range")
+    # Everything, the range once more among it: all counts once.
+    first, last = "2025-03-01", "2025-03-31"
+    everything = sorted((r["log_id"], r["offset"]) for r in logged if r["completed_at"] < bounds[1] + 10_000_000_000_000)
+    summary = deliver()
+    equal(found(), sorted(everything + list(wanted)), f"records in the topic after the second replay, {summary}")
+    wait_consumed()
+    roles.wait_folded(3 * size, "all requests")
+    equal(roles.dead_letters(), {}, "dead letters")
+    cluster.stop()
