@@ -19,6 +19,9 @@ final class Compactor {
     /// After this silence between rounds the session ends, and with it the lock of a compactor
     /// that was stopped.
     private static let idleMilliseconds: Int64 = 30_000
+    /// A COPY of another session that does not move for this long is not waited for; chosen: as
+    /// long as any silence between rounds.
+    private static let frozenNanoseconds: UInt64 = 30_000_000_000
 
     /// Time between two looks for what is expired; chosen: days are dropped.
     private static let dropIntervalNanoseconds: UInt64 = 60_000_000_000
@@ -37,6 +40,10 @@ final class Compactor {
     private var hashes = ValueHashes()
     /// Rows that died since the last vacuum, by table.
     private var deadRows: [String: Int] = [:]
+    /// Who may hold the lock without being awake.
+    private var frozen = FrozenSessions()
+    /// When to look for them again.
+    private var nextFrozenLook: UInt64 = 0
     /// When to look for what is expired again.
     private var nextDrop: UInt64 = 0
     /// When the ledger is looked at again.
@@ -246,8 +253,22 @@ final class Compactor {
         do throws(PostgresError) {
             let got = try connection.query("SELECT pg_try_advisory_lock($1)", [.int(Self.lock)])
             holdsLock = got.bool(0, 0) == true
+            if !holdsLock { try endFrozenSessions(connection) }
         } catch { throw .database(error) }
         return holdsLock
+    }
+
+    /// Ends sessions that stopped in the middle of a COPY, the one that holds the lock perhaps.
+    private func endFrozenSessions(_ connection: PostgresConnection) throws(PostgresError) {
+        let now = time.monotonicNanoseconds()
+        guard now >= nextFrozenLook else { return }
+        nextFrozenLook = now &+ Self.frozenNanoseconds
+        let count = try frozen.endFrozen(on: connection)
+        guard count > 0 else { return }
+        logger.warning(
+            "sessions that stopped in the middle of a COPY were ended",
+            metadata: ["sessions": "\(count)"]
+        )
     }
 
     private func catalog(

@@ -12,6 +12,8 @@ package enum FoldStep: String, CaseIterable, Sendable {
     case checkGeneration
     /// Delta rows are about to be copied.
     case copyDeltas
+    /// A COPY of delta rows has begun: the server waits for rows.
+    case copyOpen
     /// Raw records are about to be copied, if they are kept.
     case loadRecords
     /// Dead letters are about to be copied.

@@ -146,6 +146,7 @@ struct FoldTransaction {
             }
             rows += try connection.copyIn(table.copy(into: table.deltaTable)) {
                 (writer: inout CopyWriter) throws(PostgresError) in
+                if index == 0 { try step(.copyOpen) }
                 try output.rollups.forEachRow(of: index) { row throws(PostgresError) in
                     try writer.row(columns: columns)
                     writer.timestamp(row.bucket)

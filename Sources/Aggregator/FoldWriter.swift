@@ -121,6 +121,7 @@ final class FoldWriter {
     private var dimensions: DimensionCache
     /// Days whose partitions of raw records are there.
     private var recordDays: Set<Int64> = []
+    private var frozen = FrozenSessions()
     private var backoff: Backoff
     private var random = SystemRandom()
 
@@ -260,6 +261,7 @@ final class FoldWriter {
         let written = try transaction.write(job, ids: ids)
         if let days = transaction.recordDays, days.count < Self.recordDaysMax { recordDays = days }
         backoff.reset()
+        frozen.reset()
         for (log, offsets) in job.batch.wanted {
             result.folded[log, default: OffsetRanges()].formUnion(offsets)
         }
@@ -358,7 +360,10 @@ final class FoldWriter {
             )
             let idle = configuration.idleTransactionTimeout.milliseconds
             try made.execute(
-                "SET idle_in_transaction_session_timeout = \(idle); SET jit = off"
+                """
+                SET idle_in_transaction_session_timeout = \(idle); SET lock_timeout = \(idle);
+                SET jit = off
+                """
             )
             try RecordRetention.declare(configuration.recordsRetain, on: made)
             connection = made
@@ -370,6 +375,7 @@ final class FoldWriter {
     /// Waits before the next attempt.
     private func recover(from error: PostgresError) {
         if connection?.isAlive == false || error.isConnectionLost { connection = nil }
+        if error.isLockTimeout { endFrozenSessions() }
         let delay = backoff.next(&random)
         if error.isRetriable {
             logger.notice(
@@ -383,6 +389,24 @@ final class FoldWriter {
             )
         }
         stop.wait(delay) { time.monotonicNanoseconds() }
+    }
+
+    /// Ends the sessions that may have held the lock and have not moved since the last time.
+    private func endFrozenSessions() {
+        guard let connection else { return }
+        do throws(PostgresError) {
+            let count = try frozen.endFrozen(on: connection)
+            guard count > 0 else { return }
+            logger.warning(
+                "sessions that stopped in the middle of a COPY held locks and were ended",
+                metadata: ["sessions": "\(count)"]
+            )
+        } catch {
+            logger.notice(
+                "could not look for sessions that hold locks",
+                metadata: ["error": "\(error)"]
+            )
+        }
     }
 }
 

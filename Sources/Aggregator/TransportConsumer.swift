@@ -34,8 +34,8 @@ package protocol TransportConsumer: AnyObject {
     /// `assigned` waits for its answer.
     func move(_ partitions: [Int32: Int64]) throws(TransportError)
 
-    /// Fetches nothing more from any assigned partition; what was fetched is dropped, and comes
-    /// again after `resume`.
+    /// Fetches nothing more from any assigned partition, until `resume` or until it is given up;
+    /// what was fetched is dropped, and comes again.
     func pause()
 
     /// Fetches again.

@@ -32,7 +32,17 @@ extension KafkaConsumer {
     }
 
     /// Answers `.revoked` and `.lost`; in a group that is not cooperative everything is given up.
+    ///
+    /// A partition that is paused is not paused any more when it is given again.
     package func unassign(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        let forgotten = isCooperative ? paused.intersection(partitions) : paused
+        // One that the client does not know any more is not paused either.
+        if !forgotten.isEmpty { try? resume(Array(forgotten)) }
+        try giveUp(partitions)
+    }
+
+    /// Takes nothing more from partitions; in a group that is not cooperative, from none.
+    private func giveUp(_ partitions: [KafkaPartition]) throws(KafkaError) {
         isAnswerDue = false
         if isCooperative {
             let list = PartitionList(partitions)
@@ -77,7 +87,7 @@ extension KafkaConsumer {
             return try assign(try positions(held).merging(offsets) { $1 })
         }
         let moved = held.filter { offsets[$0] != nil }
-        if !moved.isEmpty { try unassign(moved) }
+        if !moved.isEmpty { try giveUp(moved) }
         try assign(offsets)
     }
 
@@ -103,11 +113,13 @@ extension KafkaConsumer {
             unsafe list.with { unsafe rd_kafka_pause_partitions(client, $0) }
         }
         try client.check(code, "rd_kafka_pause_partitions")
+        paused.formUnion(partitions)
         if let error = list.firstError("rd_kafka_pause_partitions") { throw error }
     }
 
     /// Fetches from partitions again.
     package func resume(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        paused.subtract(partitions)
         let client = try open("rd_kafka_resume_partitions")
         let list = PartitionList(partitions)
         let code = unsafe client.with { client in

@@ -13,6 +13,8 @@ package final class KafkaConsumer {
     var isAnswerDue = false
     /// Where each partition that this member has was told to begin.
     var starts: [KafkaPartition: Int64] = [:]
+    /// What is paused: librdkafka would remember it beyond a rebalance.
+    var paused: Set<KafkaPartition> = []
 
     /// Ends a wait in `poll` from any thread.
     package let waker: KafkaWaker

@@ -49,8 +49,11 @@ package struct PostgresError: Error, Sendable, Equatable, CustomStringConvertibl
         if isConnectionLost { return true }
         guard let sqlState else { return false }
         return sqlState == "40001" || sqlState == "40P01" || sqlState == "53300"
-            || sqlState == "55P03" || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0")
+            || isLockTimeout || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0")
     }
+
+    /// Whether a lock was waited for longer than `lock_timeout` (55P03).
+    package var isLockTimeout: Bool { sqlState == "55P03" }
 
     /// Whether a unique or exclusion constraint was violated (23505, 23P01).
     package var isUniqueViolation: Bool { sqlState == "23505" || sqlState == "23P01" }

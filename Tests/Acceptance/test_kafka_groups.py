@@ -40,7 +40,10 @@ def zombies(context: Context) -> None:
         until(lambda: roles.database.requests() >= goal, f"{goal} requests folded", 40, 0)
         sleeper.signal(signal.SIGSTOP)
         # The other one must get all partitions, and fold what the sleeper had begun: in its transaction, perhaps.
-        roles.wait_folded(total, f"round {round_}: folded while one of two sleeps", 90)
+        try:
+            roles.wait_folded(total, f"round {round_}: folded while one of two sleeps", 90)
+        except Failure as failure:
+            raise Failure(f"{failure}\n{who_waits(roles)}") from None
         sleeper.signal(signal.SIGCONT)
         # Awake, with the partitions that it believes are its own and the records that it holds.
         roles.load(size // 3, seed + 10 * round_ + 9, 27 - round_)
@@ -57,6 +60,19 @@ def zombies(context: Context) -> None:
         equal(process.terminate(), 0, "exit code")
     context.note(f"{total} records")
     cluster.stop()
+
+
+def who_waits(roles: KafkaRoles) -> str:
+    """What the group and the sessions of the database are at, for a failure."""
+    group = roles.broker.admin.describe_consumer_groups(["sluice-aggregator"])["sluice-aggregator"].result(15)
+    lines = [f"group {group.state.name}, coordinator {group.coordinator}"]
+    for member in group.members:
+        lines.append(f"member {member.member_id}: {[part.partition for part in member.assignment.topic_partitions]}")
+    sessions = roles.database.rows(
+        "SELECT pid, application_name, state, wait_event_type, wait_event, pg_blocking_pids(pid),"
+        " now() - query_start, left(query, 80) FROM pg_stat_activity"
+        " WHERE application_name LIKE 'sluice%' ORDER BY pid")
+    return "\n".join(lines + [str(row) for row in sessions])
 
 
 @test(seconds=300, full_only=True)

@@ -64,6 +64,21 @@ struct ConsumerTests {
     }
 
     @Test(
+        "partitions that are lost while they are paused are fetched from when they come again",
+        arguments: KafkaAssignor.allCases
+    )
+    func pausedAndLost(assignor: KafkaAssignor) throws {
+        let cluster = try makeCluster()
+        let member = try Member(cluster, assignor: assignor)
+        #expect(turns([member]) { member.ends.count == 4 })
+        try member.consumer.pause(member.consumer.assignment)
+        cluster.fail(.heartbeat, with: [25])
+        #expect(turns([member]) { !member.lost.isEmpty && member.assigned == partitions(4) })
+        try fill(cluster, partitions: 4, count: 4)
+        #expect(turns([member]) { member.offsets.values.allSatisfy { $0.last == 10 } })
+    }
+
+    @Test(
         "moving a partition drops what was fetched; pausing stops and resuming goes on",
         arguments: KafkaAssignor.allCases
     )
