@@ -45,10 +45,21 @@ struct FollowedLog {
     /// When the checkpoint was stored, in monotonic nanoseconds.
     var checkpointAt: UInt64 = 0
 
+    /// When a hole of the log is next looked at in the database, in monotonic nanoseconds.
+    var holeExamineAt: UInt64 = 0
+
     init(id: LogID) { self.id = id }
 
     /// Everything below is folded.
     var done: UInt64 { folded.firstHole }
+
+    /// Whether something is folded, or was read to the end, behind an offset that is not: nobody
+    /// may have it any more, and an operator may accept that.
+    var hasHole: Bool {
+        if let last = folded.ranges.last, last.upperBound > done { return true }
+        guard let end else { return false }
+        return position >= end && done < end
+    }
 
     /// Whether nothing is left to fold or to record.
     var isComplete: Bool {

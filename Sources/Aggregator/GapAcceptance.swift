@@ -36,6 +36,11 @@ package enum GapAcceptance: Equatable, Sendable {
             let generation = PostgresValue.int(active.rowCount == 1 ? active.int(0, 0) ?? 0 : 0)
             try connection.query(makeSource, [generation, log])
             try connection.query(addLost, [generation, log, .int(count)])
+            // Answers change with the rows of logs.
+            try connection.query(
+                "UPDATE sluice.log SET node = node WHERE log_id = $1::text::uuid",
+                [log]
+            )
             let added = try connection.query(addOffsets, [generation, log, first, next])
             guard added.affectedRows == 1 else {
                 connection.rollback()

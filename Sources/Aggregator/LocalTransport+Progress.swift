@@ -5,6 +5,9 @@ import Telemetry
 
 /// What the database says, and what follows from it.
 extension LocalTransport {
+    /// How often it is looked whether somebody has accepted a hole, or filled it; chosen.
+    private static let holeInterval: UInt64 = 5_000_000_000
+
     /// The logs that are to be looked at in the database now.
     var examination: Examination {
         let now = self.now
@@ -14,7 +17,8 @@ extension LocalTransport {
                 case .unasked: log.id
                 case .yielded(let at, _), .paused(let at), .unreadable(let at):
                     at <= now ? log.id : nil
-                case .following, .complete: nil
+                case .following: log.hasHole && log.holeExamineAt <= now ? log.id : nil
+                case .complete: nil
                 }
             }
         )
@@ -28,7 +32,8 @@ extension LocalTransport {
             case .unasked: earliest = now
             case .yielded(let at, _), .paused(let at), .unreadable(let at):
                 earliest = min(earliest, at)
-            case .following, .complete: break
+            case .following: if log.hasHole { earliest = min(earliest, log.holeExamineAt) }
+            case .complete: break
             }
         }
         return earliest
@@ -39,7 +44,13 @@ extension LocalTransport {
             guard var log = logs[id] else { continue }
             let folded = state.folded[id] ?? OffsetRanges()
             let hasAdvanced = folded != log.folded
-            log.folded = folded
+            if log.mode == .following {
+                // What was committed since the database was asked stays.
+                log.folded.formUnion(folded)
+                log.holeExamineAt = now &+ Self.holeInterval
+            } else {
+                log.folded = folded
+            }
             // Only the end that is here counts: a copy of the log may have ended earlier.
             if let end = log.end, let recorded = state.ends[id] {
                 log.endRecorded = recorded >= end

@@ -20,7 +20,8 @@ package struct Freshness: Equatable, Sendable {
     /// Before when tiers were dropped, by rollup, microseconds since the Unix epoch.
     package var horizons: [String: [Tier: Int64]]
 
-    /// Up to when all open logs are known to be counted; nil if no log was ever seen.
+    /// Up to when all open logs are known to be counted and nothing is missing; nil if no log was
+    /// ever seen, or the beginning of one is missing.
     package var completeTo: Int64?
 
     /// Whether any rollup has merged keys into `__other__`.
@@ -34,7 +35,9 @@ package struct Freshness: Equatable, Sendable {
     ///
     /// A log is open until its end marker, until an operator retires it, or until 24 hours of
     /// silence. With no open log, nothing is outstanding: complete up to now, on a replica up to
-    /// when the primary was where the replica is (`sluice.as_of`).
+    /// when the primary was where the replica is (`sluice.as_of`). An offset that is missing below
+    /// one that is folded, or below the end of its log, is outstanding until it is folded, accepted
+    /// as lost, or its log retired.
     package init(_ connection: PostgresConnection) throws(QueryFailure) {
         let result: PostgresResult
         do throws(PostgresError) {
@@ -46,8 +49,11 @@ package struct Freshness: Equatable, Sendable {
                       name || '=' || (extract(epoch FROM complete_since) * 1000000)::bigint, ',')
                     FROM sluice.rollup WHERE isfinite(complete_since)),
                   CASE WHEN count(*) = 0 THEN NULL
-                    ELSE coalesce(min(known) FILTER (WHERE is_open), least(now(),
-                      nullif(current_setting('sluice.as_of', true), '')::timestamptz)) END,
+                    ELSE nullif(coalesce(
+                      min(CASE WHEN is_open THEN least(known, missing_since)
+                        ELSE missing_since END),
+                      least(now(), nullif(current_setting('sluice.as_of', true), '')::timestamptz)
+                    ), '-infinity') END,
                   EXISTS (SELECT FROM sluice.dimension WHERE value = '\(Self.other)'
                     AND (name IN (\(Self.names))
                       OR name IN (SELECT unnest(dimensions) FROM sluice.rollup
@@ -66,7 +72,7 @@ package struct Freshness: Equatable, Sendable {
                         AS horizons
                       FROM sluice.rollup_tier WHERE isfinite(horizon) GROUP BY rollup) t)
                 FROM (
-                  SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known,
+                  SELECT coalesce(heartbeat_at, started_at, first_seen_at) AS known, missing_since,
                     ended_at IS NULL AND end_offset IS NULL AND retired_at IS NULL
                       AND greatest(heartbeat_at, last_folded_at) > now() - interval '24 hours'
                       AS is_open,

@@ -114,6 +114,60 @@ struct AnswerTests {
         }
     }
 
+    @Test("complete_to stops before an offset that is missing, until it is accepted or retired")
+    func missingOffsets() async throws {
+        try await Fixture.with { fixture in
+            let api = fixture.api()
+            let admin = try await fixture.authorization(.admin)
+            let connection = try PostgresConnection(fixture.uri, applicationName: "tests")
+            func completeTo(after change: String) async throws -> String? {
+                // Every fold writes the row of its log.
+                try connection.execute(change + "; UPDATE sluice.log SET node = node")
+                return try await api.usage(Self.range, admin).object["complete_to"] as? String
+            }
+            let log = "01234567-89ab-4cde-8f01-23456789abcd"
+            let hour = try await completeTo(
+                after: """
+                    INSERT INTO sluice.log (log_id, heartbeat_at, next_offset)
+                    VALUES ('\(log)', '2026-03-10T11:59:00Z', 100);
+                    INSERT INTO sluice.source VALUES (1, '\(log)', '{[0,40),[45,100)}');
+                    INSERT INTO sluice.ledger (generation, log_id, hour, folded, damaged)
+                    VALUES (1, '\(log)', '2026-03-10T09:00Z', 20, 10),
+                        (1, '\(log)', '2026-03-10T10:00Z', 30, 0),
+                        (1, '\(log)', '2026-03-10T11:00Z', 35, 0)
+                    """
+            )
+            #expect(hour == "2026-03-10T10:00:00Z", "40 offsets are those of the first two hours")
+            let later = "noted_at = '2026-03-10T10:20Z', noted_offset = 41"
+            #expect(try await completeTo(after: "UPDATE sluice.log SET \(later)") == hour)
+            let noted = "UPDATE sluice.log SET noted_offset = 40"
+            #expect(try await completeTo(after: noted) == "2026-03-10T10:20:00Z")
+            let accepted = """
+                UPDATE sluice.source SET folded = '{[0,100)}';
+                INSERT INTO sluice.accepted_gap VALUES ('\(log)', 40, 45, 'a disk', 'somebody');
+                INSERT INTO sluice.ledger (generation, log_id, hour, lost)
+                VALUES (1, '\(log)', '2026-03-10T12:00Z', 5)
+                """
+            #expect(try await completeTo(after: accepted) == "2026-03-10T11:59:00Z")
+            // Behind the accepted one there is another: the ledger has 55 of the 60 before it.
+            let second = """
+                UPDATE sluice.source SET folded = '{[0,60),[61,100)}';
+                UPDATE sluice.log SET noted_at = NULL, noted_offset = NULL
+                """
+            #expect(try await completeTo(after: second) == hour)
+            // An end that is known but not reached holds back, also when the log is not open.
+            let ended = """
+                UPDATE sluice.source SET folded = '{[0,100)}';
+                UPDATE sluice.log SET end_offset = 101, ended_at = now(), next_offset = 101
+                """
+            #expect(try await completeTo(after: ended) == "2026-03-10T11:00:00Z")
+            let first = "UPDATE sluice.source SET folded = '{[1,101)}'"
+            #expect(try await completeTo(after: first) == nil, "nothing is known of the beginning")
+            let retired = "UPDATE sluice.log SET retired_at = now()"
+            #expect(try await completeTo(after: retired)?.hasPrefix("20") == true)
+        }
+    }
+
     @Test("complete_to is the earliest heartbeat of the open logs")
     func freshness() async throws {
         try await Fixture.with { fixture in
@@ -140,6 +194,10 @@ struct AnswerTests {
             // Ended, retired and silent logs hold nothing back.
             try add("heartbeat_at, ended_at", "'2020-01-01Z', now()")
             try add("heartbeat_at, end_offset", "'2020-01-01Z', 5")
+            try connection.execute(
+                "INSERT INTO sluice.source SELECT 1, log_id, '{[0,5)}' FROM sluice.log "
+                    + "WHERE end_offset = 5"
+            )
             try add("heartbeat_at, retired_at", "'2020-01-01Z', now()")
             try add("heartbeat_at, last_folded_at", "'2020-01-01Z', now() - interval '25 hours'")
             let before = try now()
