@@ -1494,43 +1494,55 @@ ALTER TABLE sluice.transport_offset
         Migration(
             version: 28,
             name: "missing_since",
-            sha256: "d7966108c2fb41cdfe04b09797e4206027d39f0af1c670199feabfc8a5b55ae8",
+            sha256: "b962516b707cb0bf219924e276f98b9323e6741fedc3559ac66e7c9afe02080a",
             sql: ###"""
 -- Migration 28: answers are not complete beyond an offset that is missing.
 
--- As before, with a time before which everything of a log is counted, when an offset is missing: one below an offset that
--- is folded, or below the log's end. The offsets before it were appended in the hours that the ledger counts them under;
--- the first hour by which there are as many is not later than the one of the offset before the gap. A heartbeat that names
--- the missing offset or an earlier one as the next says more. Nothing is known of a log whose first offset is missing.
+-- A time before which everything of a log is counted, when an offset of it is missing: one below an offset that is folded, or
+-- below the log's end. The offsets before it were appended in the hours that the ledger counts them under; the first hour
+-- by which there are as many is not later than the one of the offset before the gap. A heartbeat that names the missing
+-- offset or an earlier one as the next says more. Nothing is known of a log whose first offset is missing.
+-- Not SQL: it is planned when it is called, and most logs have no gap.
+CREATE FUNCTION sluice.missing_since(log uuid) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    state    record;
+    missing  bigint;
+    appended bigint;
+BEGIN
+    SELECT l.*, s.generation, coalesce(s.folded, '{}') AS folded INTO state
+    FROM sluice.log l LEFT JOIN (sluice.source s JOIN sluice.generation g ON g.id = s.generation AND g.state = 'active')
+        ON s.log_id = l.log_id
+    WHERE l.log_id = log;
+    SELECT min(lower(r)) INTO missing FROM unnest(
+        int8multirange(int8range(0, greatest(upper(state.folded), state.end_offset, 0))) - state.folded) AS r;
+    -- The ledger has what was accepted as lost under the hour of the acceptance.
+    SELECT missing - coalesce(sum(least(a.next_offset, missing) - a.first_offset), 0) INTO appended
+    FROM sluice.accepted_gap a WHERE a.log_id = log AND a.first_offset < missing;
+    IF coalesce(appended, 0) <= 0 THEN RETURN '-infinity'; END IF;
+    RETURN greatest(
+        (SELECT min(h.hour) FROM (
+            SELECT e.hour, sum(e.folded + e.dead_lettered + e.dropped + e.expired + e.damaged + e.filtered + e.sampled
+                + e.too_large + e.rejected) OVER (ORDER BY e.hour) AS so_far
+            FROM sluice.ledger e WHERE e.generation = state.generation AND e.log_id = log
+        ) h WHERE h.so_far >= appended),
+        CASE WHEN state.noted_offset <= missing THEN state.noted_at END,
+        CASE WHEN state.next_offset <= missing THEN state.heartbeat_at END,
+        '-infinity'::timestamptz);
+END $$;
+REVOKE EXECUTE ON FUNCTION sluice.missing_since FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sluice.missing_since TO sluice_reader;
+
+-- As before, with this time for logs with a gap that nobody has given up.
 CREATE OR REPLACE VIEW sluice.log_state AS
 SELECT l.log_id, l.started_at, l.heartbeat_at, l.first_seen_at, l.last_folded_at, l.ended_at, l.end_offset, l.retired_at,
-    l.xmin::text AS row_version, m.since AS missing_since
+    l.xmin::text AS row_version,
+    CASE WHEN l.retired_at IS NULL
+        AND int8multirange(int8range(0, greatest(upper(s.folded), l.end_offset, 0))) <> coalesce(s.folded, '{}')
+    THEN sluice.missing_since(l.log_id) END AS missing_since
 FROM sluice.log l
     LEFT JOIN (sluice.source s JOIN sluice.generation g ON g.id = s.generation AND g.state = 'active')
-        ON s.log_id = l.log_id
-    LEFT JOIN LATERAL (
-        SELECT CASE WHEN n.appended > 0 THEN greatest(
-            (SELECT min(h.hour) FROM (
-                SELECT e.hour, sum(e.folded + e.dead_lettered + e.dropped + e.expired + e.damaged + e.filtered + e.sampled
-                    + e.too_large + e.rejected) OVER (ORDER BY e.hour) AS so_far
-                FROM sluice.ledger e WHERE e.generation = s.generation AND e.log_id = l.log_id
-            ) h WHERE h.so_far >= n.appended),
-            CASE WHEN l.noted_offset <= n.first_offset THEN l.noted_at END,
-            CASE WHEN l.next_offset <= n.first_offset THEN l.heartbeat_at END,
-            '-infinity') ELSE '-infinity' END AS since
-        FROM (
-            -- The ledger has what was accepted as lost under the hour of the acceptance.
-            SELECT f.first_offset, f.first_offset - coalesce((
-                SELECT sum(least(a.next_offset, f.first_offset) - a.first_offset) FROM sluice.accepted_gap a
-                WHERE a.log_id = l.log_id AND a.first_offset < f.first_offset), 0) AS appended
-            FROM (
-                SELECT min(lower(r)) AS first_offset FROM unnest(
-                    int8multirange(int8range(0, greatest(upper(s.folded), l.end_offset, 0))) - coalesce(s.folded, '{}')
-                ) AS r
-            ) f
-        ) n
-    ) m ON l.retired_at IS NULL AND int8multirange(int8range(0, greatest(upper(s.folded), l.end_offset, 0)))
-        <> coalesce(s.folded, '{}');
+        ON s.log_id = l.log_id;
 """###
         ),
     ]
