@@ -1,11 +1,12 @@
 import Dispatch
+import Postgres
 import Synchronization
 
 /// Carries pieces of a body from the thread that reads the database to the task that writes to the
 /// client; holds few, so that memory does not depend on the length of the answer.
 ///
 /// One sender, which blocks; one receiver, which suspends.
-final class ExportChannel: Sendable {
+package final class ExportChannel: Sendable {
     private struct State {
         var pieces: [[UInt8]] = []
         var isFinished = false
@@ -15,18 +16,17 @@ final class ExportChannel: Sendable {
 
     /// Pieces held at most; chosen: one being written, some being made.
     private static let piecesMax = 4
-    /// How long the sender waits for a client that does not read, seconds; chosen.
-    private static let patience = 60
-
     private let state = Mutex(State())
     private let room = DispatchSemaphore(value: ExportChannel.piecesMax)
 
-    /// An empty channel.
-    init() {}
+    private let patienceSeconds: Int
+
+    /// An empty channel, whose sender waits so long for a client that does not read; chosen.
+    package init(patienceSeconds: Int = 60) { self.patienceSeconds = patienceSeconds }
 
     /// Sends a piece; blocks while the receiver has enough. False if nobody will take it.
     func send(_ piece: [UInt8]) -> Bool {
-        guard room.wait(timeout: .now() + .seconds(Self.patience)) == .success else {
+        guard room.wait(timeout: .now() + .seconds(patienceSeconds)) == .success else {
             close()
             return false
         }
@@ -62,8 +62,11 @@ final class ExportChannel: Sendable {
         room.signal()
     }
 
+    /// Whether nothing more is wanted.
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+
     /// The next piece; nil after the last.
-    func next() async -> [UInt8]? {
+    package func next() async -> [UInt8]? {
         await withCheckedContinuation { continuation in
             let ready: [UInt8]?? = state.withLock { state in
                 if !state.pieces.isEmpty { return .some(.some(state.pieces.removeFirst())) }
@@ -88,9 +91,13 @@ package struct ExportStream: Sendable {
     /// Sends the body into a channel and finishes that; throws if it could not be made to its end.
     ///
     /// Ends soon after the channel is closed.
-    func fill(_ channel: ExportChannel) async throws {
+    package func fill(_ channel: ExportChannel) async throws {
         do {
             try await make(channel)
+            // A reader that was waited for in vain must not take a part for the whole.
+            guard !channel.isClosed else {
+                throw Problem(.unavailable, "the reader took too long")
+            }
             channel.finish(isWhole: true)
         } catch {
             channel.finish(isWhole: false)
@@ -109,38 +116,61 @@ package struct ExportStream: Sendable {
     }
 }
 
+/// Gathers bytes into pieces that are worth sending.
+struct ExportPieces {
+    /// Thrown at the database to stop it when nobody takes more.
+    static let abandoned = PostgresError(call: "ExportPieces", message: "nobody takes more")
+
+    /// Bytes that are worth a piece; chosen.
+    private static let pieceBytes = 64 << 10
+
+    private let channel: ExportChannel
+
+    /// What is not sent yet.
+    var bytes: [UInt8] = []
+
+    /// Whether nobody takes more.
+    private(set) var isAbandoned = false
+
+    /// No bytes yet, for `channel`.
+    init(_ channel: ExportChannel) { self.channel = channel }
+
+    /// Sends the bytes if they are worth it; blocks while the reader has enough.
+    mutating func sendIfLong() {
+        if bytes.count >= Self.pieceBytes { send() }
+    }
+
+    /// Sends the bytes; blocks while the reader has enough.
+    mutating func send() {
+        guard !bytes.isEmpty, !isAbandoned else { return }
+        isAbandoned = !channel.send(bytes)
+        bytes.removeAll(keepingCapacity: true)
+    }
+}
+
 /// Writes rows as lines into a channel.
 ///
 /// Owner: the thread that reads the question's rows.
 final class ExportSink: RowSink {
     private let answer: UsageAnswer
     private let labels: [String]
-    private let channel: ExportChannel
-    private var bytes: [UInt8]
-    private(set) var isDone = false
+    private var pieces: ExportPieces
 
-    /// Bytes that are worth a piece; chosen.
-    private static let pieceBytes = 64 << 10
+    var isDone: Bool { pieces.isAbandoned }
 
     /// A sink for the rows of `answer`.
     init(_ answer: UsageAnswer, _ channel: ExportChannel) {
         self.answer = answer
-        self.channel = channel
         labels = UsageWriter.labels(answer)
-        bytes = UsageWriter.head(answer)
+        pieces = ExportPieces(channel)
+        pieces.bytes = UsageWriter.head(answer)
     }
 
     func add(_ row: UsageAnswer.Row) {
         guard !isDone else { return }
-        UsageWriter.line(row, nil, answer, labels, &bytes)
-        if bytes.count >= Self.pieceBytes { flush() }
+        UsageWriter.line(row, nil, answer, labels, &pieces.bytes)
+        pieces.sendIfLong()
     }
 
-    func end() { flush() }
-
-    private func flush() {
-        guard !bytes.isEmpty, !isDone else { return }
-        isDone = !channel.send(bytes)
-        bytes.removeAll(keepingCapacity: true)
-    }
+    func end() { pieces.send() }
 }

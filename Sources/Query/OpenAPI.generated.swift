@@ -275,8 +275,10 @@ paths:
           schema: { type: string, enum: ["-completed_at", completed_at], default: "-completed_at" }
         - name: limit
           in: query
-          description: Most records of the answer.
-          schema: { type: integer, minimum: 1, maximum: 10000, default: 100 }
+          description: Most records of the answer; `none` writes all of them as they are read (CSV and NDJSON, without cursor).
+          schema:
+            oneOf: [{ type: integer, minimum: 1, maximum: 10000 }, { type: string, const: none }]
+            default: 100
         - name: cursor
           in: query
           description: >-
@@ -390,6 +392,11 @@ paths:
     get:
       operationId: meters
       summary: Quantities that are counted for bills; other tokens than admin's see those in which something is theirs.
+      parameters:
+        - name: open
+          in: query
+          description: Whether to tell what was used in the periods that are not closed yet, and what is left of quotas.
+          schema: { type: string, enum: ["true", "false"], default: "false" }
       responses:
         "200":
           description: The meters by name.
@@ -400,6 +407,7 @@ paths:
         "401": { $ref: "#/components/responses/Unauthorized" }
         "403": { $ref: "#/components/responses/Forbidden" }
         "414": { $ref: "#/components/responses/QueryTooLong" }
+        "422": { $ref: "#/components/responses/TooCostly" }
         "429": { $ref: "#/components/responses/TooManyRequests" }
         "500": { $ref: "#/components/responses/InternalError" }
         "503": { $ref: "#/components/responses/Unavailable" }
@@ -727,7 +735,7 @@ components:
         tz: { type: string }
         filter: { $ref: "#/components/schemas/Texts" }
         order: { type: string, enum: ["-completed_at", completed_at] }
-        limit: { type: integer, minimum: 1, maximum: 10000 }
+        limit: { oneOf: [{ type: integer, minimum: 1, maximum: 10000 }, { type: string, const: none }] }
         cursor: { type: string }
         format: { type: string, enum: [json, csv, ndjson] }
     Time:
@@ -854,6 +862,10 @@ components:
       type: object
       required: [meters]
       properties:
+        complete_to:
+          type: [string, "null"]
+          format: date-time
+          description: "With `open=true`: up to when every record of every open log is counted."
         meters:
           type: array
           items:
@@ -869,6 +881,32 @@ components:
               tz: { type: string, description: Zone that periods follow. }
               first_start: { type: [string, "null"], format: date-time }
               closed_to: { type: [string, "null"], format: date-time, description: End of the last closed period. }
+              quota:
+                type: [number, "null"]
+                description: "With `open=true`: what each application may use in a period; null for no quota."
+              open:
+                type: [array, "null"]
+                description: >-
+                  With `open=true`: the latest periods that have begun and are not closed, oldest first, at most three; null if
+                  they cannot be counted now.
+                items:
+                  type: object
+                  required: [period_start, period_end, rows]
+                  properties:
+                    period_start: { type: string, format: date-time }
+                    period_end: { type: string, format: date-time }
+                    rows:
+                      type: array
+                      description: What each application has used so far; nothing for those that used nothing.
+                      items:
+                        type: object
+                        required: [application, org, quantity, left, estimate]
+                        properties:
+                          application: { type: [string, "null"] }
+                          org: { type: [string, "null"] }
+                          quantity: { type: number }
+                          left: { type: [number, "null"], description: What is left of the quota. }
+                          estimate: { type: boolean }
     MeterAmounts:
       type: object
       required: [name, closed_to, rows]

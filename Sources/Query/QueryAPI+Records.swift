@@ -2,7 +2,7 @@ import Postgres
 import Rollups
 
 extension QueryAPI {
-    /// Answers a page of raw records.
+    /// Answers a page of raw records, or all of them.
     func records(_ request: APIRequest) async throws(Problem) -> APIReply {
         let scope = try await access.scope(authorization: request.authorization)
         let columns = RecordColumn.visible(to: scope)
@@ -11,6 +11,7 @@ extension QueryAPI {
             now: now(),
             visible: columns
         )
+        if question.limit == nil { return try await export(question, columns, scope) }
         return try await database.read { connection throws(QueryFailure) in
             let forced = try Self.forced(scope)
             let statement = question.statement(columns, forced)
@@ -64,6 +65,67 @@ extension QueryAPI {
         }
     }
 
+    /// Answers with every record, written as it is read, in one snapshot.
+    private func export(
+        _ question: RecordsRequest,
+        _ columns: [RecordColumn],
+        _ scope: TokenScope
+    ) async throws(Problem) -> APIReply {
+        // A refusal must come before the first byte.
+        let since = try await database.read(as: scope) { connection throws(QueryFailure) in
+            _ = try Self.forced(scope)
+            return try Self.freshness(connection).recordsSinceText
+        }
+        var reply = APIReply(UsageWriter.mediaType(question.format))
+        if let since { reply.headers.append(("Sluice-Complete-Since", since)) }
+        let database = database
+        reply.stream = ExportStream { channel in
+            try await database.export { connection throws(QueryFailure) in
+                let statement = question.statement(columns, try Self.forced(scope))
+                try connection.beginReading(as: scope)
+                defer { connection.rollback() }
+                try Self.export(statement, columns, question.format, connection, channel)
+            }
+        }
+        return reply
+    }
+
+    /// Sends the records that a statement finds into a channel, one in memory at a time.
+    private static func export(
+        _ statement: Statement,
+        _ columns: [RecordColumn],
+        _ format: UsageRequest.Format,
+        _ connection: PostgresConnection,
+        _ channel: ExportChannel
+    ) throws(QueryFailure) {
+        var pieces = ExportPieces(channel)
+        if format == .csv { pieces.bytes += head(columns) }
+        do throws(PostgresError) {
+            try connection.forEachRow(statement.text, statement.parameters) {
+                row throws(PostgresError) in
+                if format == .csv {
+                    line(row, 0, columns, &pieces.bytes)
+                } else {
+                    var writer = JSONWriter()
+                    write(row, 0, columns, &writer)
+                    writer.endLine()
+                    pieces.bytes += writer.utf8
+                }
+                pieces.sendIfLong()
+                if pieces.isAbandoned { throw ExportPieces.abandoned }
+            }
+        } catch {
+            guard error != ExportPieces.abandoned else { return }
+            throw .database(error)
+        }
+        pieces.send()
+    }
+
+    /// The header line of CSV.
+    private static func head(_ columns: [RecordColumn]) -> [UInt8] {
+        Array(columns.map(\.rawValue).joined(separator: ",").utf8) + [0x0D, 0x0A]
+    }
+
     /// The conditions that every question of this scope gets.
     private static func forced(_ scope: TokenScope) throws(QueryFailure) -> [RecordFilter] {
         var forced: [RecordFilter] = []
@@ -83,6 +145,16 @@ extension QueryAPI {
     ) throws(QueryFailure) -> (Freshness, PostgresResult) {
         try connection.beginReading(as: scope)
         defer { connection.rollback() }
+        let freshness = try freshness(connection)
+        do throws(PostgresError) {
+            return (freshness, try connection.query(statement.text, statement.parameters))
+        } catch { throw .database(error) }
+    }
+
+    /// The state of the data; refuses where no records are kept.
+    private static func freshness(
+        _ connection: PostgresConnection
+    ) throws(QueryFailure) -> Freshness {
         let freshness = try Freshness(connection)
         guard freshness.recordsSince != nil else {
             throw .problem(
@@ -93,9 +165,7 @@ extension QueryAPI {
                 )
             )
         }
-        do throws(PostgresError) {
-            return (freshness, try connection.query(statement.text, statement.parameters))
-        } catch { throw .database(error) }
+        return freshness
     }
 
     private static func reply(
@@ -104,7 +174,7 @@ extension QueryAPI {
         _ freshness: Freshness,
         _ rows: PostgresResult
     ) -> APIReply {
-        let count = min(rows.rowCount, question.limit)
+        let count = min(rows.rowCount, question.limit ?? .max)
         let next = rows.rowCount > count ? cursor(question, rows, count - 1, columns.count) : nil
         var bytes: [UInt8] = []
         switch question.format {
@@ -137,7 +207,7 @@ extension QueryAPI {
             }
             bytes = writer.utf8
         case .csv:
-            bytes = Array(columns.map(\.rawValue).joined(separator: ",").utf8) + [0x0D, 0x0A]
+            bytes = head(columns)
             for row in 0..<count { line(rows, row, columns, &bytes) }
         }
         var reply = APIReply(UsageWriter.mediaType(question.format), bytes)

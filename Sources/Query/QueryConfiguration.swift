@@ -78,6 +78,12 @@ package struct QueryConfiguration: Sendable {
     /// Origins whose pages may ask, as `https://status.example.com`.
     package var corsOrigins: [String] = []
 
+    /// The meters whose open periods are shown.
+    package var meters: [Meter] = []
+
+    /// What each application may use of a meter in a period, in the meter's unit, by its name.
+    package var quotas: [String: Double] = [:]
+
     /// A configuration that differs from the defaults only in its database.
     package init(postgresURI: String) {
         self.postgresURI = postgresURI

@@ -24,8 +24,8 @@ struct RecordsRequest: Sendable {
     let filters: [RecordFilter]
     /// In which order records come.
     let order: Order
-    /// Most records of the answer.
-    let limit: Int
+    /// Most records of the answer; nil for all, written as they are read.
+    var limit: Int?
     /// The cursor of the page that is asked for; nil for the first.
     let cursor: RecordCursor?
     /// How the answer is written.
@@ -78,7 +78,14 @@ struct RecordsRequest: Sendable {
         self.filters = filters
         order = try UsageRequest.named("order", values.single["order"], .newestFirst)
         format = try UsageRequest.named("format", values.single["format"], .json)
-        if let text = values.single["limit"] {
+        switch values.single["limit"] {
+        case nil: limit = Self.limitDefault
+        case "none":
+            guard format != .json, cursor == nil else {
+                throw .invalid("limit", "limit=none is for csv and ndjson, without cursor")
+            }
+            limit = nil
+        case let text?:
             guard let number = Int(text), text.utf8.first != UInt8(ascii: "+"),
                 (1...UsageRequest.limitMax).contains(number)
             else {
@@ -88,12 +95,11 @@ struct RecordsRequest: Sendable {
                 )
             }
             limit = number
-        } else {
-            limit = Self.limitDefault
         }
     }
 
-    /// The statement for a page, and for one record more, which tells whether there is a next one.
+    /// The statement for a page, and for one record more, which tells whether there is a next one;
+    /// or for all records.
     func statement(_ columns: [RecordColumn], _ forced: [RecordFilter]) -> Statement {
         var statement = Statement()
         let start = statement.bind(.timestamp(from))
@@ -119,7 +125,7 @@ struct RecordsRequest: Sendable {
             WHERE \(conditions.joined(separator: " AND "))
             ORDER BY r.completed_at \(direction), r.log_id \(direction),
               r."offset" \(direction)
-            LIMIT \(limit + 1)
+            \(limit.map { "LIMIT \($0 + 1)" } ?? "")
             """
         return statement
     }

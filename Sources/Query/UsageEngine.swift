@@ -164,7 +164,7 @@ package struct UsageEngine: Sendable {
     }
 
     /// Refuses a question that would read too much.
-    private func checkCost(
+    func checkCost(
         _ plan: Plan,
         _ freshness: Freshness,
         _ now: Int64,

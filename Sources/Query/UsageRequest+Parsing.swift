@@ -126,7 +126,7 @@ extension UsageRequest {
         var single: [String: String] = [:]
         var filters: [String] = []
         for name in parameters.pairs.map(\.name) + parameters.absent
-        where name != "filter" && !known.contains(name) {
+        where !known.contains(name) {
             throw Problem(
                 .unknownParameter,
                 "there is no parameter \"\(name)\"; use only the known ones",

@@ -6,7 +6,7 @@ extension WebFile {
     package static let all: [WebFile] = [
         WebFile(
             name: "assets/api.js",
-            sha256: "4f23f93ee79f3c51ddf5bcf6df3be10e982ac9c4151bbcc003f30f3ed59c1a02",
+            sha256: "39a63c0cf89ca73db9807759057007ef553a84be43bc824499fbc5e7b1cccd6a",
             content: ###"""
 // The query API as this page uses it: one client per sign-in.
 
@@ -49,6 +49,16 @@ export class Client {
   /** The ledger, for tokens that may see it. */
   ledger(signal) {
     return this.#json("v1/ledger", [], signal);
+  }
+
+  /** The meters, with what was used in their open periods. */
+  meters(signal) {
+    return this.#json("v1/meters", [["open", "true"]], signal);
+  }
+
+  /** Closed periods of a meter. */
+  meter(name, parameters, signal) {
+    return this.#json(`v1/meters/${name}`, parameters, signal);
   }
 
   /** A page of raw records. */
@@ -1360,7 +1370,7 @@ export function choices(label, options, taken, onTake) {
         ),
         WebFile(
             name: "assets/portal.js",
-            sha256: "d8092833652a8a8edb2514c503bc5d9a8345465b98357914db7f18c6b45492b9",
+            sha256: "4461a6761ed9e9636d6f633d3ba66528b3932c7efc3ba547ab063968b2ce72e5",
             content: ###"""
 // The developer portal at `/portal`: a customer's own usage.
 
@@ -1369,6 +1379,7 @@ import { access } from "./views/access.js";
 import { breakdown } from "./views/breakdown.js";
 import { errors } from "./views/errors.js";
 import { latency } from "./views/latency.js";
+import { meters } from "./views/meters.js";
 import { overview } from "./views/overview.js";
 
 run({
@@ -1380,6 +1391,7 @@ run({
     ["breakdown", "Breakdown", breakdown],
     ["errors", "Errors", errors],
     ["latency", "Latency", latency],
+    ["meters", "Quota and bills", meters, { isTimeless: true }],
     ["access", "API access", access],
   ],
   notice: ({ scope }) => (scope.name === "application" ? null
@@ -2034,7 +2046,7 @@ export function setTheme(name) {
         ),
         WebFile(
             name: "assets/style.css",
-            sha256: "c5b07ecd378b8d2816a55233ce17fac23d992dc6889265494e57967c35b94272",
+            sha256: "7c2416e7ffd52476ea8a00ea650821430fc9f7feafb5c3b5515a3e1f7b5716d3",
             content: ###"""
 /* The look of both pages. Colours are `#rrggbb`, for the charts take them from here. */
 
@@ -2414,11 +2426,22 @@ dialog:has(.record) h2 { overflow-wrap: anywhere; }
 .record-fields dt { color: var(--ink-2); }
 .record-fields dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; font-variant-numeric: tabular-nums; }
 
+/* Meters */
+.quota { height: 0.5rem; margin: 0.35rem 0 0.3rem; border-radius: 999px; background: var(--sunken); overflow: hidden; }
+.quota span { display: block; height: 100%; width: var(--share); min-width: 2px; border-radius: 999px; background: var(--accent); }
+.quota.warn span { background: var(--warn); }
+.quota.bad span { background: var(--bad); }
+.tile .before { color: var(--ink-3); }
+.tile[data-meter] .tile-change { white-space: normal; }
+#panel-open-periods .tiles { grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
+.meter-period { font-size: 0.9rem; font-weight: 600; margin: 0.2rem 0 0.4rem; }
+.table-scroll + .meter-period { margin-top: 1rem; }
+
 """###
         ),
         WebFile(
             name: "assets/table.js",
-            sha256: "17152b0ba605c6d98e2e885242cbf65122ac64a46aa9d39914f3511e26160c0b",
+            sha256: "e09f0e60e7f618e3f0b6367d789bb27d5c3826c764ec63a5b2fe52f371d232c4",
             content: ###"""
 // Tables: sortable, with bars, values to filter by, and text for everything.
 
@@ -2431,7 +2454,8 @@ import { valueText } from "./question.js";
  *
  * Columns are `{ key, label, unit, kind, bar, of, tone }`: `kind` is `group` (a dimension's value,
  * with buttons that filter), `text`, `change` (against `of`) or a number by `unit`; `bar` draws the
- * share of the column's largest value; `tone(row)` is a class.
+ * share of the column's largest value; `tone(row)` is a class; `isRight` puts the head of a text to
+ * the right.
  *
  * @param options.caption what the table is, for screen readers
  * @param options.sort `key` or `-key`
@@ -2457,7 +2481,7 @@ function isNumber(column) {
 }
 
 function head(column, sort, onSort) {
-  const attributes = { scope: "col", class: isNumber(column) ? "number" : null, title: column.hint ?? null };
+  const attributes = { scope: "col", class: isNumber(column) || column.isRight ? "number" : null, title: column.hint ?? null };
   const isSorted = sort === column.key || sort === `-${column.key}`;
   if (isSorted) attributes["aria-sort"] = sort.startsWith("-") ? "descending" : "ascending";
   if (!onSort || column.isFixed) return h("th", attributes, column.label);
@@ -3589,6 +3613,207 @@ function heatPanel(context, offered, controls) {
       });
     },
   });
+}
+
+"""###
+        ),
+        WebFile(
+            name: "assets/views/meters.js",
+            sha256: "99e2b8dc613a4c4b907046ff1d57a912ef2ef708dd9c55c85a6cd5330468f2e9",
+            content: ###"""
+// What is billed: quantities of open periods against their quota, closed periods with their corrections.
+
+import { h, renew, setStyle } from "../dom.js";
+import { byUnit, compact, count, ratio, span } from "../format.js";
+import { Nothing, Panel } from "../panel.js";
+import { valueText } from "../question.js";
+import { asCSV, table } from "../table.js";
+import { shortMoment } from "../time.js";
+
+/** Rows of closed periods that a table shows; the CSV has all. */
+const rowsMax = 100;
+
+/** Decimals as exact as they are stored. */
+const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
+
+/** The view: open periods of all meters, and a panel of closed ones for each. */
+export function meters(context) {
+  const grid = h("div", { class: "grid" });
+  const closed = new Map();
+  let listed = [];
+  const open = new Panel(context, {
+    title: "Open periods", id: "open-periods", className: "bare",
+    load: async (signal, self) => {
+      const answer = await context.client.meters(signal);
+      context.onAnswer(answer);
+      listed = answer.meters;
+      if (listed.length === 0) {
+        return new Nothing("No meters", "Nothing of yours is counted for bills so far.");
+      }
+      const rows = listed.flatMap((meter) => (meter.open ?? []).flatMap((period) => period.rows.map((row) => ({
+        meter: meter.name, period_start: period.period_start, period_end: period.period_end, tz: meter.tz,
+        org: row.org, application: row.application, quantity: row.quantity, unit: meter.unit, quota: meter.quota, left: row.left,
+      }))));
+      self.offerText("open-periods", () => asCSV([
+        "meter", "period_start", "period_end", "tz", "org", "application", "quantity", "unit", "quota", "left",
+      ].map((key) => ({ key })), rows));
+      return h("div", { class: "tiles" }, listed.flatMap((meter) => tiles(context, meter, answer.complete_to)));
+    },
+  });
+  const draw = () => {
+    const names = listed.map((meter) => meter.name);
+    for (const name of closed.keys()) {
+      if (names.includes(name)) continue;
+      closed.get(name).stop();
+      closed.delete(name);
+    }
+    for (const name of names) {
+      if (!closed.has(name)) closed.set(name, closedPanel(context, name, () => listed.find((meter) => meter.name === name)));
+    }
+    const elements = names.map((name) => closed.get(name).element);
+    // Panels that are there stay where they are, and the focus with them.
+    if (elements.length !== grid.children.length || elements.some((element, index) => element !== grid.children[index])) {
+      renew(grid, elements);
+    }
+  };
+  return {
+    element: h("div", { class: "view" }, open.element, grid),
+    refresh: async () => {
+      await open.refresh();
+      draw();
+      await Promise.all([...closed.values()].map((panel) => panel.refresh()));
+    },
+    redraw: () => {},
+    stop: () => [open, ...closed.values()].forEach((panel) => panel.stop()),
+  };
+}
+
+/** A quantity for a quick look. */
+function short(value, unit) {
+  if (unit === "bytes" || unit === "seconds") return byUnit(unit, value);
+  return `${value >= 1_000_000 ? compact(value) : count(value)}\u00a0${unit}`;
+}
+
+/** A period by its local dates, the last one included. */
+function periodText(start, end, zone) {
+  const format = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: zone });
+  // Browsers differ in the spaces around the dash.
+  return format.formatRange(Date.parse(start), Date.parse(end) - 1).replace(/\s*–\s*/, " – ");
+}
+
+/** A tile for each open period; the sum of what the token sees, and for one application its quota. */
+function tiles(context, meter, completeTo) {
+  if (meter.open === null) {
+    return [h("div", { class: "tile", "data-meter": meter.name },
+      h("div", { class: "tile-label" }, meter.name), h("div", { class: "tile-value" }, "–"),
+      h("div", { class: "tile-change" }, "cannot be counted before the period closes"))];
+  }
+  const isOne = context.catalogue.scope.name === "application";
+  const now = completeTo === null ? Date.now() : Date.parse(completeTo);
+  return meter.open.map((period) => {
+    // A largest value is that of the largest, distinct values of applications do not add up.
+    const quantities = period.rows.map((row) => row.quantity);
+    const isSum = meter.aggregate === "count" || meter.aggregate === "sum";
+    const used = isSum || quantities.length < 2 ? quantities.reduce((sum, value) => sum + value, 0) : Math.max(...quantities);
+    const [number, suffix] = short(used, meter.unit).split(/\u00a0(.*)/s);
+    const isOver = now >= Date.parse(period.period_end);
+    const rest = isOver ? "over, closes soon" : `${span((Date.parse(period.period_end) - now) / 1000)} to go`;
+    const hasQuota = isOne && meter.quota !== null && meter.quota > 0;
+    return h("div", { class: "tile", "data-meter": meter.name },
+      h("div", { class: "tile-label" }, meter.name),
+      h("div", { class: "tile-value" }, period.rows.some((row) => row.estimate) ? "≈" : "", number,
+        suffix && h("span", { class: "unit" }, suffix)),
+      hasQuota ? quotaElement(meter, used) : h("div", { class: "tile-change" }, isOne ? "no quota" : applications(period.rows.length)),
+      h("div", { class: "tile-change before" }, `${periodText(period.period_start, period.period_end, meter.tz)}, ${rest}`));
+  });
+}
+
+function applications(number) {
+  return number === 1 ? "1 application" : `${count(number)} applications`;
+}
+
+/** How much of a quota is used, as a bar and in words. */
+function quotaElement(meter, used) {
+  const share = used / meter.quota;
+  const tone = share >= 1 ? "bad" : share >= 0.8 ? "warn" : "";
+  const fill = h("span", {});
+  setStyle(fill, { "--share": `${(Math.min(1, share) * 100).toFixed(2)}%` });
+  const left = Math.max(0, meter.quota - used);
+  return [
+    h("div", {
+      class: `quota ${tone}`, role: "meter", "aria-label": `Quota of ${meter.name}`, "aria-valuemin": 0, "aria-valuemax": meter.quota,
+      "aria-valuenow": Math.min(used, meter.quota), "aria-valuetext": `${ratio(share)} used`,
+    }, fill),
+    h("div", { class: `tile-change quota-left ${tone && `tone-${tone}`}` },
+      left > 0 ? `${short(left, meter.unit)} left of ${short(meter.quota, meter.unit)}` : `quota of ${short(meter.quota, meter.unit)} used up`),
+  ];
+}
+
+/** The closed periods of one meter, newest first, each with its revisions. */
+function closedPanel(context, name, current) {
+  return new Panel(context, {
+    title: name, id: `meter-${name}`, className: "full",
+    load: async (signal, self) => {
+      const meter = current();
+      if (!meter) return new Nothing("No longer there");
+      const zone = meter.tz;
+      const isOne = context.catalogue.scope.name === "application";
+      self.note = `${meter.unit} per ${meter.period}, ${zone}`;
+      const parts = [];
+      if (!isOne) {
+        for (const period of meter.open ?? []) {
+          if (period.rows.length > 0) parts.push(openTable(meter, period));
+        }
+      }
+      const rows = meter.closed_to === null ? [] : await closedRows(context, name, signal, self);
+      if (rows.length === 0) {
+        parts.push(h("p", { class: "detail" }, "No period of this meter is closed yet. A closed period does not change; late requests make a correction."));
+        return parts;
+      }
+      const hasEstimates = rows.some((row) => row.estimate);
+      const columns = [
+        { key: "period", label: "Period", kind: "text", render: (row) => periodText(row.period_start, row.period_end, zone) },
+        !isOne && { key: "application", label: "Application", kind: "text", render: (row) => valueText(row.application) },
+        { key: "amount", label: "Quantity", kind: "text", isRight: true, tone: () => "number",
+          render: (row) => `${row.estimate ? "≈" : ""}${exact.format(row.quantity)}` },
+        { key: "revision", label: "Revision", unit: "count" },
+        { key: "correction", label: "Correction", kind: "text", isRight: true, tone: () => "number",
+          render: (row) => (row.revision === 1 ? "–" : `${row.correction < 0 ? "−" : "+"}${exact.format(Math.abs(row.correction))}`) },
+        { key: "made", label: "Made", kind: "text", render: (row) => shortMoment(Date.parse(row.made_at), context.state.tz) },
+      ].filter(Boolean);
+      parts.push(
+        table(columns, rows.slice(0, rowsMax), { caption: `Closed periods of ${name}`, isLong: true }),
+        h("p", { class: "more" }, [
+          rows.length > rowsMax && `The latest ${rowsMax} of ${count(rows.length)} rows; the CSV has all. `,
+          "Billed is the quantity of revision 1, and the correction of each later revision.",
+          hasEstimates && " ≈ is an estimate (standard error 1.6 %).",
+        ]));
+      return parts;
+    },
+  });
+}
+
+/** All rows of closed periods, the latest first. */
+async function closedRows(context, name, signal, panel) {
+  const parameters = [["revision", "all"]];
+  const answer = await context.client.meter(name, parameters, signal);
+  panel.offer(`meter-${name}`, parameters, `v1/meters/${name}`);
+  return answer.rows.reverse();
+}
+
+/** What each application has used of an open period. */
+function openTable(meter, period) {
+  const columns = [
+    { key: "application", label: "Application", kind: "text", render: (row) => valueText(row.application) },
+    { key: "quantity", label: `So far (${meter.unit})`, unit: meter.unit, bar: true },
+    meter.quota !== null && { key: "left", label: "Left", unit: meter.unit },
+  ].filter(Boolean);
+  const text = periodText(period.period_start, period.period_end, meter.tz);
+  return [
+    h("h3", { class: "meter-period" }, `${text}, still open`),
+    table(columns, [...period.rows].sort((a, b) => b.quantity - a.quantity).slice(0, rowsMax),
+      { caption: `${meter.name}, ${text}, by application`, isLong: true }),
+  ];
 }
 
 """###

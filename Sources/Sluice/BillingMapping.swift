@@ -54,6 +54,18 @@ extension Settings {
     /// The alert rules.
     var alertRules: [AlertRule] { alerts.compactMap { $0.rule(meters) } }
 
+    /// What each application may use of a meter in a period: the smallest limit that an alert of
+    /// metric `quota` has for it.
+    var meterQuotas: [String: Double] {
+        let limits = alerts.compactMap { alert -> (String, Double)? in
+            guard alert.metric == "quota", let meter = alert.meter, let limit = alert.limit else {
+                return nil
+            }
+            return (meter, limit)
+        }
+        return Dictionary(limits, uniquingKeysWith: min)
+    }
+
     /// Who is told of alerts; the only place where their secrets are revealed.
     var alertWebhooks: [Webhook] {
         webhooks.map { Webhook(name: $0.name, url: $0.url.reveal(), secret: $0.secret.reveal()) }

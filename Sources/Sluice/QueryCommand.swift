@@ -87,13 +87,22 @@ struct QueryCommand: AsyncParsableCommand {
 
     mutating func run() async throws {
         let client = try server.resolve(options)
-        guard let watch else {
+        guard let interval = try interval() else {
             return Terminal.output(try await answer(client))
         }
-        guard let interval = DurationText.seconds(watch), (0.1...86_400).contains(interval) else {
+        try await repeated(every: interval, client)
+    }
+
+    /// Names what is wrong with the arguments before anything else is looked for, as a token.
+    func validate() throws { _ = try interval() }
+
+    /// Seconds between two answers; nil for one answer.
+    private func interval() throws -> Double? {
+        guard let watch else { return nil }
+        guard let seconds = DurationText.seconds(watch), (0.1...86_400).contains(seconds) else {
             throw ValidationError("--watch: \"\(watch)\" is no interval; write 500ms, 2s or 5m")
         }
-        try await repeated(every: interval, client)
+        return seconds
     }
 
     /// The text to be shown: one answer.

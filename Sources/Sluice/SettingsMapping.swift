@@ -129,6 +129,8 @@ extension Settings {
         configuration.corsOrigins = serve.corsOrigins
         configuration.replicaURIs = serve.replicas.map { $0.reveal() }
         configuration.replicaLagMax = serve.replicaLagMax
+        configuration.meters = meters.compactMap(\.meter)
+        configuration.quotas = meterQuotas
         return configuration
     }
 }

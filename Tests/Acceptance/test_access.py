@@ -130,7 +130,11 @@ def everything(roles: Roles, bearer: Bearer, others: dict[str, list[str]]) -> No
 @test(seconds=90)
 def isolation(context: Context) -> None:
     """no token sees anything of others, by any endpoint, parameter, filter, cursor, tag or page"""
-    cluster, roles = make_roles(context)
+    meters = [
+        {"name": "calls", "aggregate": "count", "start": "2025-06-01"},
+        {"name": "of-demo", "aggregate": "count", "start": "2025-06-01", "filter": ["org:eq:demo"]},
+        {"name": "of-org-0", "aggregate": "count", "start": "2025-06-01", "filter": ["org:eq:org-0"]}]
+    cluster, roles = make_roles(context, meters=meters)
     roles.settings["serve"]["requests_max"] = 0
     roles.config = context.configuration(roles.settings, "isolation.yaml")
     for number, profile in enumerate(("ten", "demo")):
@@ -140,6 +144,7 @@ def isolation(context: Context) -> None:
     roles.start_aggregator()
     roles.start_serve()
     roles.api.wait_total(3000, "records loaded", 40, from_=RANGE["from"], to=RANGE["to"])
+    context.run("meter", "close", "--config", roles.config)
     records = context.requests_logged(roles.data)
     public = OPENAPI.read_bytes() + b"such as api:eq:orders"  # In the words of a refusal.
     pages = {
@@ -166,6 +171,17 @@ def isolation(context: Context) -> None:
         tally = roles.api.tally(groups, token=bearer.token, from_=RANGE["from"], to=RANGE["to"])
         equal(tally, {tuple(own.values()): len(bearer.own)}, f"what {own} sees")
         check(roles.api.call("GET", "/v1/ledger", token=bearer.token).status == 403, "the ledger is for admins")
+        # Meters: no name of one in which nothing is theirs, no amount of others.
+        listed = [meter["name"] for meter in bearer.ask(roles, "GET", "/v1/meters", {"open": "true"}).json()["meters"]]
+        equal(listed, ["calls", f"of-{own['org']}"], f"meters of {own}")
+        for name in ("calls", "of-demo", "of-org-0"):
+            for revision in ("latest", "all"):
+                for form in ("json", "csv", "ndjson"):
+                    answer = bearer.ask(roles, "GET", f"/v1/meters/{name}", {"revision": revision, "format": form})
+                    equal(answer.status, 200 if name in listed else 404, f"meter {name} as {own}")
+                    if answer.status == 200 and form == "json":
+                        quantity = sum(row["quantity"] for row in answer.json()["rows"])
+                        equal(quantity, len(bearer.own), f"meter {name} as {own}")
         # The same behind the API: SQL with no WHERE at all, as the role that the API reads with.
         sees = reader(roles.database, own)
         equal(sees["sluice_g1.consumer_15m"] + sees["sluice_g1.consumer_delta"], len(bearer.own), f"SQL as {own}")

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import io
 import json
+import ssl
 import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from harness.context import Context
 from harness.deployment import Roles, make_roles
 from harness.http import Client
 from harness.registry import test
+from harness.secure import Authority, Certificate
 
 SECRET = "a secret of thirty-two characters"
 KEY = "the key of the shop, which is long"
@@ -28,7 +30,8 @@ KEY = "the key of the shop, which is long"
 class Receiver:
     """A webhook that refuses the first event it hears of once, and checks every signature."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        self.scheme = "https" if certificate else "http"
         self.events: list[dict[str, Any]] = []
         self.refused: list[dict[str, Any]] = []
         self.wrong: list[str] = []
@@ -48,12 +51,16 @@ class Receiver:
                 """Says nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if certificate:
+            secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            secure.load_cert_chain(certificate.certificate, certificate.key)
+            self.server.socket = secure.wrap_socket(self.server.socket, server_side=True)
         Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.server.server_port}/hook"
+        return f"{self.scheme}://127.0.0.1:{self.server.server_port}/hook"
 
     def take(self, headers: Any, body: bytes) -> int:
         """Checks and keeps an event; the status of the answer."""
@@ -164,3 +171,18 @@ def meters_and_alerts(context: Context) -> None:
     check(not receiver.wrong, f"events with a wrong signature: {receiver.wrong}")
     receiver.server.shutdown()
     cluster.stop()
+
+
+@test(seconds=60)
+def webhook_certificate(context: Context) -> None:
+    """a webhook whose certificate nobody vouches for hears nothing, not even when it is for the right address"""
+    receiver = Receiver(Authority(context.directory, "unknown").issue("hook", "IP:127.0.0.1"))
+    config = context.configuration({
+        "data": str(context.directory / "data"),
+        "webhooks": [{"name": "ops", "url": receiver.url, "secret": SECRET}],
+        "alerts": [{"name": "slow", "metric": "latency_p99", "above": 1, "notify": ["ops"]}],
+    }, "certificate.yaml")
+    result = context.run("alert", "test", "slow", "--config", config, "--format", "json", code=1)
+    [row] = json.loads(result.stdout)
+    check("CERTIFICATE_VERIFY_FAILED" in row["result"], f"why the event was not delivered: {row}")
+    equal((receiver.events, receiver.wrong), ([], []), "what the webhook heard")

@@ -92,9 +92,9 @@ class Pages:
         return self.browser.downloaded(f"sluice-{name}.csv")
 
 
-def loaded(context: Context) -> Roles:
+def loaded(context: Context, **settings: Any) -> Roles:
     """A server over the access log (org site) and generated records (orgs demo and org-0)."""
-    _, roles = make_roles(context)
+    _, roles = make_roles(context, **settings)
     log, _ = context.access_log()
     context.run("import", "--config", roles.config, "--format", "combined", "--org", "site", "--api", "web", log)
     for number, profile in enumerate(("ten", "demo")):
@@ -285,7 +285,12 @@ def dashboard(context: Context) -> None:
 @test(seconds=120)
 def portal(context: Context) -> None:
     """portal: an application sees itself alone, by page, address, parameter and endpoint; its commands work"""
-    roles = loaded(context)
+    meters = [
+        {"name": "calls", "aggregate": "count", "start": "2025-05-01"},
+        {"name": "egress", "aggregate": "sum", "field": "bytes_out", "start": "2025-05-01", "timezone": "Europe/Berlin"},
+        {"name": "theirs", "aggregate": "count", "start": "2025-05-01", "filter": ["org:eq:demo"]}]
+    quota = {"name": "quota", "metric": "quota", "meter": "calls", "limit": 1000, "above": 0.9}
+    roles = loaded(context, meters=meters, alerts=[quota])
     mine = roles.make_token("--scope", "application", "--org", "org-0", "--application", "app-1")
     records = [record for record in context.requests_logged(roles.data) if record["org"] == "org-0"]
     own = sum(record.get("application") == "app-1" for record in records)
@@ -356,6 +361,8 @@ def portal(context: Context) -> None:
         equal(pages.tile("requests"), f"{own:,}", "requests on the dashboard")
         pages.go(address("health", tz="UTC"))
         check(not browser.has("#panel-ledger"), "the ledger is shown to an application")
+
+        portal_meters(pages, mine, own, check_hidden)
 
         # The command that the portal shows gives what the portal shows.
         pages.open("portal", address("access", **WEEK, tz="UTC", filter="status_class:eq:2xx"))
@@ -466,6 +473,50 @@ def dashboard_by_keyboard(context: Context) -> None:
         browser.wait("return document.querySelector('#panel-top-route th:last-child[aria-sort=descending]')", "sorted")
         browser.settle()
         browser.check_console()
+
+
+def portal_meters(pages: Pages, token: str, own: int, check_hidden: Any) -> None:
+    """What is billed: the open period against its quota, closed ones with the CSV that the API gives, nobody else's."""
+    context, roles, api, browser = pages.context, pages.roles, pages.api, pages.browser
+    context.run("meter", "close", "--config", roles.config)
+    today = datetime.now(timezone.utc)
+    context.run(
+        "load", "--into", roles.data, "--records", 200, "--profile", "ten", "--seed", 5, "--start",
+        today.replace(hour=0, minute=0, second=0).strftime("%Y-%m-%dT%H:%M:%SZ"), "--step", 1000)
+    api.wait_total(200, "records of today", 40, from_=today.strftime("%Y-%m-%dT00:00:00Z"), to="now", tz="UTC")
+    answer = api.call("GET", "/v1/meters", {"open": "true"}, token=token)
+    check_hidden(answer.body.decode(), "the list of meters")
+    found = {meter["name"]: meter for meter in answer.json()["meters"]}
+    equal(sorted(found), ["calls", "egress"], "meters of the application")
+    [row] = found["calls"]["open"][-1]["rows"]
+    check(row["quantity"] > 0 and row["left"] == 1000 - row["quantity"], f"the open period: {row}")
+    equal(api.call("GET", "/v1/meters/theirs", token=token).status, 404, "another organisation's meter")
+
+    pages.open("portal", address("usage", **WEEK, tz="UTC"))
+    browser.wait("return document.querySelector('#app main .tile')", "the portal")
+    browser.press("5")
+    browser.wait("return document.querySelector('#panel-meter-egress tbody tr')", "the meters")
+    browser.settle()
+    tile = browser.texts(".tile[data-meter=calls]")[-1].replace("\u00a0", " ")
+    for words in (f"{row['quantity']} requests", f"{row['left']} requests left of 1,000 requests"):
+        check(words.replace(" ", "") in re.sub(r"\s", "", tile), f"the tile does not say {words}: {tile!r}")
+    share = browser.run("return document.querySelector('[role=meter]').getAttribute('aria-valuenow')")
+    equal(float(share), float(row["quantity"]), "the quota's bar")
+    shown = browser.texts("#panel-meter-calls tbody tr:last-child td")
+    equal(shown[:4], ["1 – 30 Jun 2025", f"{own:,}", "1", "–"], "the closed period")
+    browser.run("document.querySelector('#panel-meter-calls [data-csv]').focus()")
+    browser.press(ENTER)
+    closed = api.call("GET", "/v1/meters/calls", {"revision": "all", "format": "csv"}, token=token)
+    equal(browser.downloaded("sluice-meter-calls.csv"), closed.body, "the CSV of a meter")
+    check_hidden(browser.run("return document.documentElement.outerHTML"), "the portal's meters")
+    equal(browser.run(FLAWS), [], "flaws of the meters")
+    pages.picture("portal-meters")
+    browser.resize(390, 844, phone=True)
+    browser.prefer("dark")
+    pages.picture("phone-portal-meters-dark")
+    equal(browser.run(FLAWS), [], "flaws of the meters on a phone in the dark")
+    browser.resize(1440, 900)
+    browser.prefer("light")
 
 
 # Text with too little contrast, controls without a name, and names that occur twice.

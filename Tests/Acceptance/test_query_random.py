@@ -283,7 +283,7 @@ def exports(context: Context) -> None:
     """limit=none streams every row in constant memory; pages one after the other are the same rows"""
     context.note_seed()
     size = context.pick(quick=15_000, full=80_000)
-    _, roles = make_roles(context)
+    _, roles = make_roles(context, records={"retain": "36000d"})
     roles.start_aggregator()
     serve = roles.start_serve()
     context.run(
@@ -325,3 +325,14 @@ def exports(context: Context) -> None:
         "GET", "/v1/usage", question | {"format": "ndjson", "limit": "1777"} | sent, headers={"If-None-Match": tag})
     equal((same.status, same.body), (304, b""), "the same page once more")
     context.note(f"{len(lines)} rows, {len(answer.body) >> 20} MiB, {grown >> 20} MiB more memory")
+    # Raw records in the same way: each once.
+    before = resident()
+    period = {"from": question["from"], "to": question["to"], "format": "ndjson", "limit": "none"}
+    answer = roles.api.call("GET", "/v1/records", period, seconds=60)
+    equal(answer.status, 200, "status of the export of records")
+    lines = answer.body.splitlines()
+    grown = resident() - before
+    equal(len({(record["log_id"], record["offset"]) for record in map(json.loads, lines)}), size, "records in the export")
+    equal(len(lines), size, "lines of the export")
+    check(grown < 24 << 20, f"the server grew by {grown >> 20} MiB for {len(answer.body) >> 20} MiB of records")
+    context.note(f"{size} records, {len(answer.body) >> 20} MiB, {grown >> 20} MiB more memory")

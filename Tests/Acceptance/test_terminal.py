@@ -135,4 +135,7 @@ def watch(context: Context, environment: dict[str, str]) -> None:
         child.kill()
         child.wait()
     check("\x1b" not in output.read_text(), "control sequences in a file")
-    context.run(*question[:-1], "soon", environment=environment, code=2)
+    # What is wrong with the arguments is said before a token is looked for.
+    nobody = {name: value for name, value in environment.items() if name != "SLUICE_TOKEN"}
+    result = context.run(*question[:-1], "soon", environment=nobody, code=2)
+    check(b'--watch: "soon" is no interval' in result.stderr, f"what is wrong with --watch: {result.stderr!r}")

@@ -117,6 +117,10 @@ def lifecycle(context: Context) -> None:
     tables = database.check_tiers()
     equal(tables[f"{NAME}_15m"], fold(records, DIMENSIONS, "15m"), "rows after the replay")
     check_answer(roles, records)
+    view = database.rows(
+        f"SELECT to_char(bucket AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T00:00:00Z\"'), route, \"tag.tenant\", sum(requests)"
+        f" FROM sluice.\"{NAME}_usage_1d\" GROUP BY 1, 2, 3")
+    equal({(day, route or None, tag or None): int(count) for day, route, tag, count in view}, tally(records), "the view of the rollup")
     meta = {rollup["name"]: rollup for rollup in roles.api.get("/v1/meta").json()["rollups"]}
     equal(meta[NAME]["complete_since"], None, "since when the rollup is complete")
 
@@ -128,6 +132,7 @@ def lifecycle(context: Context) -> None:
     context.run("rollup", "drop", NAME, "--yes", "--config", roles.config)
     del ROLLUPS[NAME]
     equal(listed(context, roles).get(NAME), None, "the rollup")
+    equal(database.value(f"SELECT count(*) FROM pg_class WHERE relname LIKE '{NAME}%'"), "0", "tables and views of it")
     load(context, roles, size, context.seed % 998, "2025-05-02T15:00:00Z")
     settles(database.requests, 3 * size, "requests folded after the drop", 60)
     check("name: by-route-tag-tenant" in refusal(roles), refusal(roles))

@@ -2,6 +2,7 @@ import Aggregator
 import EventLog
 import Postgres
 import Records
+import Rollups
 import Testing
 
 @Suite("Dead letters", .timeLimit(.minutes(10)), .serialized)
@@ -14,7 +15,8 @@ struct DeadLetterTests {
     private func park(
         _ world: World,
         _ scenario: inout Scenario,
-        count: Int
+        count: Int,
+        _ see: (SampleRequest) -> Void = { _ in }
     ) async throws -> LogID {
         let lane = try #require(
             try scenario.writeLog(world, records: 30, bad: false, closes: false)
@@ -24,6 +26,7 @@ struct DeadLetterTests {
             let isNewer = index % 2 == 1
             if isNewer { request.completedAt = Scenario.start }
             scenario.add(request)
+            see(request)
             try lane.append(eventTime: request.completedAt) { encoder in
                 request.encode(into: &encoder)
                 if isNewer { encoder.put(.schemaVersion, 99) }
@@ -80,6 +83,33 @@ struct DeadLetterTests {
             try await world.compact()
             try scenario.check(world)
             #expect(try ledger(world, "dead_lettered") == 0)
+        }
+    }
+
+    @Test("redriven records count in rollups of users, also in one that is younger than they are")
+    func userRollups() async throws {
+        let early = RollupDefinition(
+            user: "early",
+            dimensions: [.org, .tag(SampleRequest.tag), .status]
+        )
+        let late = RollupDefinition(user: "late", dimensions: [.org, .plan], tiers: [.hour, .day])
+        try await World.with { world in
+            let registry = try RollupRegistry(world.connect())
+            #expect(try registry.add(early))
+            var scenario = Scenario(seed: 6_300)
+            scenario.models.append(RollupModel(early))
+            // What the younger one counts: the letters alone.
+            var letters = Scenario(seed: 6_300)
+            letters.models = [RollupModel(late)]
+            _ = try await park(world, &scenario, count: 8) { letters.add($0) }
+            #expect(try registry.add(late))
+            scenario.models += letters.models
+            try upgrade(world)
+            #expect(
+                try DeadLetterStore(world.uri).redrive(DeadLetterFilter(), latest: .max).folded == 8
+            )
+            try await world.compact()
+            try scenario.check(world)
         }
     }
 

@@ -98,8 +98,13 @@ struct UserRollupTests {
             let last = try world.connect().query("SELECT max(bucket) FROM sluice_g1.summary_1m")
             #expect(since <= (try #require(last.timestamp(0, 0))) + 60_000_000)
             #expect(since > Scenario.start)
+            let viewed = "SELECT sum(requests)::bigint FROM sluice.\"by-tag_usage\""
+            let part = try #require(try world.connect().query(viewed).int(0, 0))
+            #expect(0 < part && part < Int64(scenario.requests))
             let report = try await replay(world)
             #expect(report.generation == 2)
+            let all = try world.connect().query(viewed).int(0, 0)
+            #expect(all == Int64(scenario.requests), "the view shows the active generation")
             try await world.compact()
             #expect(try registered(world, "by-tag")?.completeSince == nil)
             // The model of everything: as if it had been there from the beginning.

@@ -455,6 +455,104 @@ struct MeterTests {
         }
     }
 
+    @Test("open periods show what each token's applications have used so far, and what is left")
+    func open() async throws {
+        try await Fixture.with { fixture in
+            let owner = try PostgresConnection(fixture.uri, applicationName: "owner")
+            let records = RecordModel(seed: 6, count: 400, from: Self.from, to: Self.starts[3])
+                .records
+            try fixture.insert(records, asDeltas: true)
+            let now = Double(Self.starts[2] + 36_000)
+            fixture.clock.advance(seconds: now - Double(Fixture.now) / 1e6)
+            var theirs = Self.meters()[0]
+            theirs.name = "theirs"
+            theirs.filters = ["org:eq:globex"]
+            var uncounted = Self.meters()[0]
+            uncounted.name = "uncounted"
+            uncounted.filters = ["method:eq:GET"]
+            let meters = Self.meters() + [theirs, uncounted]
+            let api = fixture.api {
+                $0.meters = meters
+                $0.quotas = ["calls": 10, "work": 0.5]
+            }
+            func list(_ query: String, _ bearer: String) async throws -> Answer {
+                try Answer(
+                    await api.respond(
+                        APIRequest("GET", "/v1/meters", query: query, authorization: bearer)
+                    )
+                )
+            }
+            let scopes: [(TokenScope, (RequestRecord) -> Bool)] = [
+                (.admin, { _ in true }), (.org("acme"), { $0.org == "acme" }),
+                (
+                    .application(org: "acme", application: "shop"),
+                    { $0.org == "acme" && $0.application == "shop" }
+                ),
+            ]
+            /// All open periods of all meters against the records that the scope may see.
+            func check(_ periods: Set<Int64>) async throws {
+                for (scope, isOwn) in scopes {
+                    let answer = try await list("open=true", try await fixture.authorization(scope))
+                    #expect(answer.status == 200)
+                    var seen: Set<String> = []
+                    for meter in try #require(answer.object["meters"] as? [[String: Any]]) {
+                        let name = try #require(meter["name"] as? String)
+                        seen.insert(name)
+                        #expect(meter["quota"] as? Double == ["calls": 10, "work": 0.5][name])
+                        guard let open = meter["open"] as? [[String: Any]] else { continue }
+                        guard name != "theirs" else { continue }
+                        let found = try Self.places(open, meter["unit"] as? String == "seconds")
+                        let wanted = Self.expected(name, records.filter(isOwn))
+                        #expect(
+                            found == wanted.filter { periods.contains($0.key.start) },
+                            "\(name) of \(scope)"
+                        )
+                    }
+                    let own = Set(Self.meters().map(\.name))
+                    let all = own.union(["theirs", "uncounted"])
+                    #expect(seen == (scope == .admin ? all : own), "\(scope)")
+                }
+            }
+            // Before anything is closed, meters are known by what was used.
+            try await check([Self.starts[2]])
+            try Self.complete(to: Self.starts[1] + 3_600, owner)
+            #expect(try await Self.closer(fixture, Self.meters()).pass().problems.isEmpty)
+            try await check([Self.starts[1], Self.starts[2]])
+            let admin = try await fixture.authorization(.admin)
+            for query in ["open=yes", "open=", "filter=api:eq:x", "open=true&open=true"] {
+                #expect(try await list(query, admin).status == 400, "\(query)")
+            }
+            let plain = try await list("", admin).object["meters"] as? [[String: Any]]
+            #expect(plain?.contains { $0["open"] != nil || $0["quota"] != nil } == false)
+        }
+    }
+
+    /// Quantities of open periods by place; checks what is left of the quota of `calls`.
+    private static func places(
+        _ open: [[String: Any]],
+        _ isDuration: Bool
+    ) throws -> [Place: Int64] {
+        var places: [Place: Int64] = [:]
+        for period in open {
+            let text = try #require(period["period_start"] as? String)
+            let start = try #require(ISO8601DateFormatter().date(from: text))
+            for row in try #require(period["rows"] as? [[String: Any]]) {
+                let quantity = try #require(row["quantity"] as? Double)
+                let place = Place(
+                    start: Int64(start.timeIntervalSince1970),
+                    org: row["org"] as? String ?? "",
+                    application: row["application"] as? String ?? ""
+                )
+                places[place] = Int64((quantity * (isDuration ? 1e6 : 1)).rounded())
+                if let left = row["left"] as? Double {
+                    #expect(!place.application.isEmpty)
+                    #expect(left == max(0, (isDuration ? 0.5 : 10) - quantity))
+                }
+            }
+        }
+        return places
+    }
+
     @Test("the CSV has a line per application and period, with the zone's own offsets")
     func export() async throws {
         try await Fixture.with { fixture in

@@ -64,6 +64,60 @@ struct PlainSQLTests {
         }
     }
 
+    @Test("a rollup of one's own has a view of each tier, under its names, until it is dropped")
+    func ownRollup() async throws {
+        let own = RollupDefinition(
+            user: "by-tag",
+            dimensions: [.org, .tag("tenant"), .status],
+            tiers: [.quarterHour, .hour, .day]
+        )
+        var records = RecordModel(seed: 31, count: 600, from: 1_772_900_000, to: 1_773_144_000)
+            .records
+        for index in records.indices where index % 3 > 0 {
+            records[index].tags = [RecordTag(key: "tenant", value: "t\(index % 3)")]
+        }
+        try await Fixture.with { [records] fixture in
+            try fixture.add(own)
+            try fixture.insert(Array(records[..<300]), asDeltas: false, into: [own])
+            try fixture.insert(Array(records[300...]), asDeltas: true, into: [own])
+            let connection = try PostgresConnection(fixture.uri, applicationName: "plain-sql")
+            var wanted: [String: [Int64]] = [:]
+            for record in records {
+                let tenant = record.tags.first?.value ?? ""
+                let key = "\(record.org)|\(tenant)|\(record.status ?? 0)"
+                let old = wanted[key] ?? [0, 0]
+                wanted[key] = [old[0] + 1, old[1] + Int64(record.responseBytes)]
+            }
+            for (view, width) in [("usage", "15 min"), ("usage_1h", "1 h"), ("usage_1d", "1 day")] {
+                let found = try connection.query(
+                    """
+                    SELECT concat_ws('|', coalesce(org, ''), coalesce("tag.tenant", ''),
+                        coalesce(status, 0)), sum(requests)::bigint, sum(bytes_out)::bigint,
+                      bool_and(bucket = date_bin('\(width)', bucket, 'epoch'))
+                    FROM sluice."by-tag_\(view)" GROUP BY 1
+                    """
+                )
+                var tally: [String: [Int64]] = [:]
+                for row in 0..<found.rowCount {
+                    #expect(found.bool(row, 3) == true, "\(view)")
+                    tally[found.text(row, 0) ?? ""] = [
+                        found.int(row, 1) ?? 0, found.int(row, 2) ?? 0,
+                    ]
+                }
+                #expect(tally == wanted, "\(view)")
+            }
+            let keys = try connection.query(
+                "SELECT sluice.distinct_count(keys) FROM sluice.\"by-tag_usage_1d\""
+            ).double(0, 0)
+            #expect(abs((keys ?? 0) - 4) < 0.5)
+            try connection.query("SELECT sluice.make_views(1), sluice.drop_rollup('by-tag')")
+            let left = try connection.query(
+                "SELECT count(*) FROM pg_class WHERE relname LIKE 'by-tag%'"
+            )
+            #expect(left.int(0, 0) == 0)
+        }
+    }
+
     @Test("quantiles of merged histograms are within 1 % of percentile_disc")
     func quantiles() async throws {
         try await withRecords { connection, records in

@@ -41,6 +41,16 @@ export class Client {
     return this.#json("v1/ledger", [], signal);
   }
 
+  /** The meters, with what was used in their open periods. */
+  meters(signal) {
+    return this.#json("v1/meters", [["open", "true"]], signal);
+  }
+
+  /** Closed periods of a meter. */
+  meter(name, parameters, signal) {
+    return this.#json(`v1/meters/${name}`, parameters, signal);
+  }
+
   /** A page of raw records. */
   records(parameters, signal) {
     return this.#json("v1/records", parameters, signal);

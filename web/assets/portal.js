@@ -5,6 +5,7 @@ import { access } from "./views/access.js";
 import { breakdown } from "./views/breakdown.js";
 import { errors } from "./views/errors.js";
 import { latency } from "./views/latency.js";
+import { meters } from "./views/meters.js";
 import { overview } from "./views/overview.js";
 
 run({
@@ -16,6 +17,7 @@ run({
     ["breakdown", "Breakdown", breakdown],
     ["errors", "Errors", errors],
     ["latency", "Latency", latency],
+    ["meters", "Quota and bills", meters, { isTimeless: true }],
     ["access", "API access", access],
   ],
   notice: ({ scope }) => (scope.name === "application" ? null

@@ -9,7 +9,8 @@ import { valueText } from "./question.js";
  *
  * Columns are `{ key, label, unit, kind, bar, of, tone }`: `kind` is `group` (a dimension's value,
  * with buttons that filter), `text`, `change` (against `of`) or a number by `unit`; `bar` draws the
- * share of the column's largest value; `tone(row)` is a class.
+ * share of the column's largest value; `tone(row)` is a class; `isRight` puts the head of a text to
+ * the right.
  *
  * @param options.caption what the table is, for screen readers
  * @param options.sort `key` or `-key`
@@ -35,7 +36,7 @@ function isNumber(column) {
 }
 
 function head(column, sort, onSort) {
-  const attributes = { scope: "col", class: isNumber(column) ? "number" : null, title: column.hint ?? null };
+  const attributes = { scope: "col", class: isNumber(column) || column.isRight ? "number" : null, title: column.hint ?? null };
   const isSorted = sort === column.key || sort === `-${column.key}`;
   if (isSorted) attributes["aria-sort"] = sort.startsWith("-") ? "descending" : "ascending";
   if (!onSort || column.isFixed) return h("th", attributes, column.label);

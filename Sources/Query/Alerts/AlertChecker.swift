@@ -98,18 +98,11 @@ package final class AlertChecker: Sendable {
     /// Makes a round now and then until cancelled.
     package func run(every interval: Duration) async {
         guard !rules.isEmpty else { return }
-        var rounds = 0
-        while !Task.isCancelled {
-            do {
-                if rounds % Self.roundsPerDeletion == 0 { try await deleteOld() }
-                rounds += 1
-                _ = try await check()
-                try await deliver()
-            } catch {
-                failures.add()
-                logger.warning("alerts not checked", metadata: ["error": "\(error)"])
-            }
-            try? await Task.sleep(for: interval)
+        let work = PeriodicWork(failure: "alerts not checked", failures: failures, logger: logger)
+        await work.run(every: interval) { rounds in
+            if rounds % Self.roundsPerDeletion == 0 { try await deleteOld() }
+            _ = try await check()
+            try await deliver()
         }
         await client.close()
     }
@@ -128,26 +121,22 @@ package final class AlertChecker: Sendable {
 
     private func check(_ connection: PostgresConnection) throws(PostgresError) -> AlertRound {
         var round = AlertRound()
-        let lock = [PostgresValue.int(Self.lockKey)]
-        guard try connection.query("SELECT pg_try_advisory_lock($1)", lock).bool(0, 0) == true
-        else {
-            round.isBusy = true
-            return round
-        }
-        defer { _ = try? connection.query("SELECT pg_advisory_unlock($1)", lock) }
-        try connection.query(
-            "DELETE FROM sluice.alert_state WHERE NOT rule = ANY ($1::text[])",
-            [.textArray(rules.map(\.name))]
-        )
-        for rule in rules {
-            do throws(QueryFailure) {
-                round.events += try check(rule, AlertTable(connection))
-            } catch {
-                connection.rollback()
-                if case .database(let cause) = error, !connection.isAlive { throw cause }
-                round.problems.append("alert \(rule.name): \(error.problem.detail)")
+        let isDone = try connection.doAlone(Self.lockKey) { () throws(PostgresError) in
+            try connection.query(
+                "DELETE FROM sluice.alert_state WHERE NOT rule = ANY ($1::text[])",
+                [.textArray(rules.map(\.name))]
+            )
+            for rule in rules {
+                do throws(QueryFailure) {
+                    round.events += try check(rule, AlertTable(connection))
+                } catch {
+                    connection.rollback()
+                    if case .database(let cause) = error, !connection.isAlive { throw cause }
+                    round.problems.append("alert \(rule.name): \(error.problem.detail)")
+                }
             }
         }
+        round.isBusy = !isDone
         return round
     }
 

@@ -90,16 +90,9 @@ package final class MeterCloser: Sendable {
     /// Makes a pass now and then until cancelled.
     package func run(every interval: Duration) async {
         guard !meters.isEmpty else { return }
-        var passes = 0
-        while !Task.isCancelled {
-            do {
-                _ = try await pass(everything: passes % Self.passesPerFullLook == 0)
-                passes += 1
-            } catch {
-                failures.add()
-                logger.warning("meters not looked at", metadata: ["error": "\(error)"])
-            }
-            try? await Task.sleep(for: interval)
+        let work = PeriodicWork(failure: "meters not looked at", failures: failures, logger: logger)
+        await work.run(every: interval) { passes in
+            _ = try await pass(everything: passes % Self.passesPerFullLook == 0)
         }
         await client.close()
     }
@@ -146,27 +139,23 @@ package final class MeterCloser: Sendable {
         _ connection: PostgresConnection
     ) throws(PostgresError) -> MeterPass {
         var pass = MeterPass()
-        let lock = [PostgresValue.int(Self.lockKey)]
-        guard try connection.query("SELECT pg_try_advisory_lock($1)", lock).bool(0, 0) == true
-        else {
-            pass.isBusy = true
-            return pass
-        }
-        defer { _ = try? connection.query("SELECT pg_advisory_unlock($1)", lock) }
-        for meter in meters {
-            do throws(QueryFailure) {
-                try look(at: meter, everything, connection, &pass)
-            } catch {
-                connection.rollback()
-                switch error {
-                case .problem(let problem):
-                    pass.problems.append("meter \(meter.name): \(problem.detail)")
-                case .database(let cause):
-                    guard connection.isAlive else { throw cause }
-                    pass.problems.append("meter \(meter.name): \(cause)")
+        let isDone = try connection.doAlone(Self.lockKey) { () throws(PostgresError) in
+            for meter in meters {
+                do throws(QueryFailure) {
+                    try look(at: meter, everything, connection, &pass)
+                } catch {
+                    connection.rollback()
+                    switch error {
+                    case .problem(let problem):
+                        pass.problems.append("meter \(meter.name): \(problem.detail)")
+                    case .database(let cause):
+                        guard connection.isAlive else { throw cause }
+                        pass.problems.append("meter \(meter.name): \(cause)")
+                    }
                 }
             }
         }
+        pass.isBusy = !isDone
         return pass
     }
 

@@ -24,13 +24,24 @@ struct MeterCount: Sendable {
 extension UsageEngine {
     /// What `meter` counts in `period`, within the transaction that is open: the same way as any
     /// question to the query API, so that bills and dashboards cannot differ.
+    ///
+    /// - Parameters:
+    ///   - meter: The meter.
+    ///   - period: The period, which may be open.
+    ///   - freshness: The state of the data.
+    ///   - connection: The connection with the transaction.
+    ///   - scope: Whose part is counted.
+    ///   - now: The present, if a count that would read too much is to be refused.
     func count(
         _ meter: Meter,
         _ period: MeterPeriod,
         _ freshness: Freshness,
-        _ connection: PostgresConnection
+        _ connection: PostgresConnection,
+        as scope: TokenScope = .admin,
+        now: Int64? = nil
     ) throws(QueryFailure) -> MeterCount {
-        var filters: [Filter] = []
+        let forced = try scope.filters
+        var filters = forced
         for text in meter.filters {
             do throws(Problem) {
                 filters.append(try Filter(text))
@@ -41,7 +52,14 @@ extension UsageEngine {
         request.groupBy = [.org, .application]
         request.filters = filters
         let rows = RowList()
-        let (plan, other) = try read(request, freshness, connection, into: rows)
+        let (plan, other) = try read(
+            request,
+            freshness,
+            connection,
+            into: rows,
+            forcedCount: forced.count,
+            now: now
+        )
         var count = MeterCount(
             rollup: plan.rollup,
             completeSince: freshness.completeSince[plan.rollup.name],
@@ -78,16 +96,21 @@ extension UsageEngine {
     }
 
     /// Sends every row of a question to `sink`, within the transaction that is open.
+    ///
+    /// The first `forcedCount` filters are a token's; with `now`, the bound on costs holds.
     func read(
         _ request: UsageRequest,
         _ freshness: Freshness,
         _ connection: PostgresConnection,
-        into sink: any RowSink
+        into sink: any RowSink,
+        forcedCount: Int = 0,
+        now: Int64? = nil
     ) throws(QueryFailure) -> (plan: Plan, otherRequests: Int64) {
         let plan = try plan(request, freshness)
+        if let now { try checkCost(plan, freshness, now, connection) }
         let decided = Decided(
             filters: request.filters,
-            forcedCount: 0,
+            forcedCount: forcedCount,
             plan: plan,
             freshness: freshness
         )

@@ -4,54 +4,18 @@ extension QueryAPI {
     /// Answers which meters there are: all for admins, for others those with something of theirs.
     func meters(_ request: APIRequest) async throws(Problem) -> APIReply {
         let scope = try await access.scope(authorization: request.authorization)
-        guard request.query.isEmpty else {
-            throw Problem(.unknownParameter, "\(request.path) takes no parameters; leave them out")
-        }
+        let list = MeterList(
+            meters: configuration.meters,
+            quotas: configuration.quotas,
+            scope: scope,
+            now: now(),
+            includesOpen: try MeterList.includesOpen(request.query),
+            engine: engine
+        )
         let body = try await database.read(as: scope) { connection throws(QueryFailure) in
-            do throws(PostgresError) {
-                return try Self.meters(connection)
-            } catch { throw .database(error) }
+            try list.body(connection)
         }
         return APIReply("application/json", body)
-    }
-
-    private static func meters(_ connection: PostgresConnection) throws(PostgresError) -> [UInt8] {
-        // The latest definition is shown to whom row-level security shows it: admins.
-        let found = try connection.query(
-            """
-            SELECT m.name, m.aggregate, m.field, m.unit, m.period, m.zone, m.first_start,
-              m.closed_to, d.filters IS NOT NULL, coalesce(array_to_json(d.filters)::text, '')
-            FROM sluice.meter m LEFT JOIN LATERAL (
-              SELECT filters FROM sluice.meter_definition d WHERE d.meter = m.name
-              ORDER BY d.id DESC LIMIT 1) d ON true
-            ORDER BY m.name COLLATE "C"
-            """
-        )
-        var writer = JSONWriter()
-        writer.beginObject()
-        writer.key("meters")
-        writer.beginArray()
-        for row in 0..<found.rowCount {
-            let zone = found.text(row, 5) ?? "UTC"
-            func time(_ column: Int) -> String? {
-                found.timestamp(row, column).map { UsageWriter.lowerBound($0, zone) }
-            }
-            writer.beginObject()
-            for (column, name) in ["name", "aggregate", "field", "unit", "period"].enumerated() {
-                writer.member(name, found.text(row, column))
-            }
-            writer.member("tz", zone)
-            writer.member("first_start", time(6))
-            writer.member("closed_to", time(7))
-            if found.bool(row, 8) == true {
-                writer.key("filter")
-                writer.raw(found.text(row, 9) ?? "[]")
-            }
-            writer.endObject()
-        }
-        writer.endArray()
-        writer.endObject()
-        return writer.utf8
     }
 
     /// Answers the quantities of a meter's closed periods.
