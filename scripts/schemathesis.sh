@@ -22,8 +22,23 @@ cleanup() {
 }
 trap cleanup EXIT
 
-SLUICE_GATEWAY_LISTEN=127.0.0.1:0 SLUICE_SERVE_LISTEN=127.0.0.1:0 SLUICE_SERVE_REQUESTS_MAX=0 SLUICE_SERVE_ATTEMPTS_MAX=0 \
-    "$binary" up --data "$data" >"$data/up.txt" 2>&1 &
+cat >"$data/sluice.yaml" <<CONFIGURATION
+data: $data/files
+gateway:
+  listen: 127.0.0.1:0
+  apis:
+    - id: orders
+      org: demo
+      listen_path: /orders/
+      upstreams: ["builtin:demo"]
+      tags: [{ name: team, value: payments }]
+serve: { listen: 127.0.0.1:0, requests_max: 0, attempts_max: 0 }
+records: { retain: 1d }
+rollups: [{ name: by-team, dimensions: [org, tag.team] }]
+meters: [{ name: calls, aggregate: count, period: day }]
+alerts: [{ name: quota, metric: quota, meter: calls, limit: 1000, above: 0.9 }]
+CONFIGURATION
+"$binary" up --config "$data/sluice.yaml" >"$data/up.txt" 2>&1 &
 server=$!
 address() { sed --quiet "s/^listening .*$1=\\([0-9.:]*\\).*/\\1/p" "$data/up.txt"; }
 for _ in $(seq 300); do
@@ -39,5 +54,5 @@ for number in $(seq 50); do curl --silent --output /dev/null "http://$(address g
 # does not fit is refused with 400 alone (an empty list is no list, and a long one is 414).
 cd "$data"    # It leaves its notes where it is started.
 "$tool/bin/schemathesis" run "http://$serve/openapi.yaml" --url "http://$serve" --no-color \
-    --header "Authorization: Bearer $(cat "$data/admin.token")" --max-examples "${1:-300}" --workers 1 \
+    --header "Authorization: Bearer $(cat "$data/files/admin.token")" --max-examples "${1:-300}" --workers 1 \
     --checks all --exclude-checks positive_data_acceptance,negative_data_rejection

@@ -72,12 +72,39 @@ package struct GatewayAPI: Sendable {
     /// Route templates that requests are recorded under; the first that matches wins.
     package var routes: [RouteTemplate] = []
 
+    /// Tags of its records.
+    package var tags: [GatewayTag] = []
+
     /// An API with its required parts.
     package init(id: String, org: String, listenPath: String, upstreams: [UpstreamAddress]) {
         self.id = id
         self.org = org
         self.listenPath = listenPath
         self.upstreams = upstreams
+    }
+}
+
+/// A tag that the records of an API get.
+package struct GatewayTag: Equatable, Sendable {
+    /// Where its value comes from.
+    package enum Source: Equatable, Sendable {
+        /// Always this.
+        case fixed(String)
+        /// The request's first header field of this name, cleaned and cut to so many bytes; no tag
+        /// without such a field.
+        case header(String, bytesMax: Int)
+    }
+
+    /// Its name.
+    package var name: String
+
+    /// Where its value comes from.
+    package var source: Source
+
+    /// A tag of its parts.
+    package init(name: String, source: Source) {
+        self.name = name
+        self.source = source
     }
 }
 

@@ -149,7 +149,16 @@ extension APISettings {
         api.stripsListenPath = stripListenPath
         if case .key(let header) = auth { api.authentication = .key(header: header) }
         api.routes = routes.map { RouteTemplate(method: $0.method, path: $0.template) }
+        api.tags = tags.compactMap(\.configuration)
         return api
+    }
+}
+
+extension TagSettings {
+    /// The same for the gateway; nil without a source, which `check` has refused.
+    fileprivate var configuration: GatewayTag? {
+        if let value { return GatewayTag(name: name, source: .fixed(value)) }
+        return header.map { GatewayTag(name: name, source: .header($0, bytesMax: bytesMax)) }
     }
 }
 

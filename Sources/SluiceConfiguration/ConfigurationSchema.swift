@@ -279,6 +279,7 @@ enum ConfigurationSchema {
             "Route templates that requests are counted under.",
             standard: "[]"
         ),
+        Shape.Key("tags", .list(tag), "Tags of its records, at most 16.", standard: "[]"),
         Shape.Key(
             "rate_limit",
             .map([
@@ -286,6 +287,18 @@ enum ConfigurationSchema {
                 Shape.Key("per", .duration(second...second * 86_400), "In this time."),
             ]),
             "Requests allowed per time."
+        ),
+    ])
+
+    private static let tag = Shape.map([
+        Shape.Key("name", .name, "Name; tag.NAME in rollups and questions.", isRequired: true),
+        Shape.Key("value", .name, "Value, if it is always the same."),
+        Shape.Key("header", .headerName, "Header field of requests that carries the value."),
+        Shape.Key(
+            "bytes_max",
+            .integer(1...256),
+            "Longest value from a header field; the rest is cut off.",
+            standard: "64"
         ),
     ])
 

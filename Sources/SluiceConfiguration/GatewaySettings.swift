@@ -106,6 +106,9 @@ package struct APISettings: Equatable, Sendable {
     /// Route templates that requests are counted under; the first that matches wins.
     package var routes: [RouteSettings] = []
 
+    /// Tags of its records.
+    package var tags: [TagSettings] = []
+
     /// An API with its required keys.
     package init(id: String, org: String, listenPath: String, upstreams: [Upstream]) {
         self.id = id
@@ -113,6 +116,24 @@ package struct APISettings: Equatable, Sendable {
         self.listenPath = listenPath
         self.upstreams = upstreams
     }
+}
+
+/// A tag that the records of an API get.
+package struct TagSettings: Equatable, Sendable {
+    /// Its name; a rollup groups by it as `tag.NAME`.
+    package var name: String
+
+    /// Its value, if that is always the same.
+    package var value: String?
+
+    /// The header field that carries its value.
+    package var header: String?
+
+    /// Longest value from a header field; what is behind is cut off.
+    package var bytesMax = 64
+
+    /// A tag with neither value nor header.
+    package init(name: String) { self.name = name }
 }
 
 /// Where requests go.

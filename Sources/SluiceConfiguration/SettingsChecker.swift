@@ -13,7 +13,10 @@ struct SettingsChecker {
     mutating func check(_ tree: ConfigurationNode, _ settings: Settings) {
         let apis = tree["gateway"]?["apis"]?.elements ?? []
         checkAPIs(apis)
-        for (index, api) in apis.enumerated() { checkRoutes(api, index: index) }
+        for (index, api) in apis.enumerated() {
+            checkRoutes(api, index: index)
+            checkTags(api, index: index)
+        }
         checkKeys(tree, apis)
         checkAddresses(tree, settings)
         checkSinks(tree, settings)

@@ -156,7 +156,17 @@ struct SettingsDecoder {
             api.auth = .key(header: node["auth"]?["header"]?.text ?? "X-Api-Key")
         }
         api.routes = values(node["routes"], ValueParser.route)
+        api.tags = (node["tags"]?.elements ?? []).compactMap(decodeTag)
         return api
+    }
+
+    private func decodeTag(_ node: ConfigurationNode) -> TagSettings? {
+        guard let name = node["name"]?.text else { return nil }
+        var tag = TagSettings(name: name)
+        tag.value = node["value"]?.text
+        tag.header = node["header"]?.text
+        tag.bytesMax = integer(node["bytes_max"]) ?? tag.bytesMax
+        return tag
     }
 
     private mutating func decodeKey(_ node: ConfigurationNode, index: Int) -> KeySettings? {

@@ -360,6 +360,8 @@ def forwarding(context: Context) -> None:
     equal(records["b"].get("trace_id"), made[3:35], "trace id in the record")
     equal(records["b"].get("path"), "/open/items/b", "path as the client sent it, without the query")
     equal(records["a"].get("client_ip"), "127.0.0.1", "client address")
+    tags = [{"key": "team", "value": "payments"}, {"key": "custom", "value": "kept"}]
+    equal((records["a"].get("tags"), records["b"].get("tags", [])), (tags, []), "tags of an API with and of one without")
 
 
 @test(seconds=60)

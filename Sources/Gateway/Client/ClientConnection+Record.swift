@@ -81,6 +81,25 @@ extension ClientConnection {
         if exchange.traceID.high | exchange.traceID.low != 0 {
             putIdentifier(&encoder, .traceID, exchange.traceID)
         }
+        if let api = exchange.api {
+            for tag in api.tags { put(tag, &encoder, span) }
+        }
+    }
+
+    private func put(_ tag: CompiledTag, _ encoder: inout RecordEncoder, _ span: Span<UInt8>) {
+        guard let header = tag.header else {
+            encoder.putTag(key: tag.name.span, value: tag.value.span)
+            return
+        }
+        for field in parser.fields
+        where equalsIgnoringCase(span.extracting(field.name.range), header.span) {
+            let value = TagValue.cleaned(
+                span.extracting(field.value.range),
+                bytesMax: tag.bytesMax
+            )
+            if let value { encoder.putTag(key: tag.name.span, value: value.span) }
+            return
+        }
     }
 
     private func putUpstreamTimes(_ encoder: inout RecordEncoder, durationUS: UInt64) {

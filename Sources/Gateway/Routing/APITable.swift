@@ -51,6 +51,8 @@ final class CompiledAPI: Sendable {
     let upstreams: [UpstreamAddress]
     /// Field that carries the API key, in lower case; nil when there is no authentication.
     let keyHeader: [UInt8]?
+    /// Tags of its records.
+    let tags: [CompiledTag]
     /// The most that this API adds to a record.
     let recordBytesMax: Int
 
@@ -98,6 +100,9 @@ final class CompiledAPI: Sendable {
             }
             keyHeader = header.utf8.map(ByteClass.lowercase)
         }
+        var tags: [CompiledTag] = []
+        for tag in api.tags { tags.append(try CompiledTag(tag, of: api)) }
+        self.tags = tags
         var trie = SegmentTrie()
         for (number, route) in api.routes.enumerated() {
             guard route.path.hasPrefix("/") else {
@@ -118,6 +123,7 @@ final class CompiledAPI: Sendable {
         let upstreamBytes = api.upstreams.reduce(0) { max($0, $1.description.utf8.count) }
         recordBytesMax =
             org.count + id.count + version.count + routeBytes + upstreamBytes
+            + tags.reduce(0) { $0 + $1.recordBytesMax }
     }
 
     /// The number of the route that a request matches; nil for none.

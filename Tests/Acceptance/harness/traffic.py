@@ -37,6 +37,7 @@ def gateway_settings(upstream: str, refusing_port: int) -> dict[str, Any]:
                 "id": "orders", "org": "acme", "version": "v1", "listen_path": "/orders/",
                 "upstreams": [upstream], "auth": {"mode": "key", "header": "X-Api-Key"},
                 "routes": ["/orders/items/{id}"],
+                "tags": [{"name": "team", "value": "payments"}, {"name": "custom", "header": "X-Custom"}],
             },
             {
                 "id": "open", "org": "acme", "version": "v2", "listen_path": "/open/",
