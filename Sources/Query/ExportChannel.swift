@@ -17,15 +17,20 @@ package final class ExportChannel: Sendable {
     /// Pieces held at most; chosen: one being written, some being made.
     private static let piecesMax = 4
     private let state = Mutex(State())
-    private let room = DispatchSemaphore(value: ExportChannel.piecesMax)
+    /// Made with 0 and raised: libdispatch traps when a semaphore goes that is lower than it was
+    /// made, as with pieces that nobody took.
+    private let room = DispatchSemaphore(value: 0)
 
     private let patienceSeconds: Int
 
     /// An empty channel, whose sender waits so long for a client that does not read; chosen.
-    package init(patienceSeconds: Int = 60) { self.patienceSeconds = patienceSeconds }
+    package init(patienceSeconds: Int = 60) {
+        self.patienceSeconds = patienceSeconds
+        for _ in 0..<Self.piecesMax { room.signal() }
+    }
 
     /// Sends a piece; blocks while the receiver has enough. False if nobody will take it.
-    func send(_ piece: [UInt8]) -> Bool {
+    package func send(_ piece: [UInt8]) -> Bool {
         guard room.wait(timeout: .now() + .seconds(patienceSeconds)) == .success else {
             close()
             return false
@@ -57,7 +62,7 @@ package final class ExportChannel: Sendable {
     }
 
     /// Says that nothing more is wanted.
-    func close() {
+    package func close() {
         state.withLock { $0.isClosed = true }
         room.signal()
     }

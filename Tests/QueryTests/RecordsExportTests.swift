@@ -89,6 +89,10 @@ struct RecordsExportTests {
             let channel = ExportChannel(patienceSeconds: 0)
             await #expect(throws: Problem.self) { try await stream.fill(channel) }
             #expect(await channel.next() == nil, "what is left of a part is not given out")
+            // Nor is a channel that is left with pieces in it anybody's end.
+            let left = ExportChannel()
+            for _ in 0..<4 { #expect(left.send([1])) }
+            left.close()
         }
     }
     @Test("a question by tag that no rollup covers is answered from raw records")
