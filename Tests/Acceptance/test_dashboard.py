@@ -500,7 +500,7 @@ def portal_meters(pages: Pages, token: str, own: int, check_hidden: Any) -> None
     tile = browser.texts(".tile[data-meter=calls]")[-1].replace("\u00a0", " ")
     for words in (f"{row['quantity']} requests", f"{row['left']} requests left of 1,000 requests"):
         check(words.replace(" ", "") in re.sub(r"\s", "", tile), f"the tile does not say {words}: {tile!r}")
-    share = browser.run("return document.querySelector('[role=meter]').getAttribute('aria-valuenow')")
+    share = browser.run("return [...document.querySelectorAll('[role=meter]')].at(-1).getAttribute('aria-valuenow')")
     equal(float(share), float(row["quantity"]), "the quota's bar")
     shown = browser.texts("#panel-meter-calls tbody tr:last-child td")
     equal(shown[:4], ["1 – 30 Jun 2025", f"{own:,}", "1", "–"], "the closed period")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from harness.checks import check, equal
@@ -336,3 +338,13 @@ def exports(context: Context) -> None:
     equal(len(lines), size, "lines of the export")
     check(grown < 24 << 20, f"the server grew by {grown >> 20} MiB for {len(answer.body) >> 20} MiB of records")
     context.note(f"{size} records, {len(answer.body) >> 20} MiB, {grown >> 20} MiB more memory")
+    # A reader that goes away in the middle ends its answer and not the server.
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", roles.query_port), timeout=30) as line:
+            line.sendall(
+                f"GET /v1/records?{urlencode(period)} HTTP/1.1\r\nHost: api\r\n"
+                f"Authorization: Bearer {roles.api.token}\r\n\r\n".encode())
+            check(line.recv(1024).startswith(b"HTTP/1.1 200"), "the export begins")
+    answer = roles.api.call("GET", "/v1/records", period, seconds=60)
+    equal((answer.status, len(answer.body.splitlines())), (200, size), "the export after readers that went away")
+    serve.require_running()
