@@ -89,6 +89,21 @@ struct Landmark: Equatable, Sendable {
     /// With which delivery it came, 0 when it does not say; nil when none is stored.
     var delivery: UInt64?
 
+    /// A landmark as stored.
+    init(place: Int64, identity: MessageIdentity? = nil, delivery: UInt64? = nil) {
+        self.place = place
+        self.identity = identity
+        self.delivery = delivery
+    }
+
+    /// A message; of an offset that PostgreSQL cannot store, whoever claims it, nothing is kept.
+    init(_ message: ConsumedMessage) {
+        let identity = message.headers.identity
+        place = message.offset
+        self.identity = (identity?.offset ?? 0) < 1 << 63 ? identity : nil
+        delivery = message.headers.delivery ?? 0
+    }
+
     /// Whether a message is the one.
     func isFound(in message: ConsumedMessage) -> Bool {
         guard message.offset == place else { return false }

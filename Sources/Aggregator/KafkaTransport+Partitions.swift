@@ -306,11 +306,7 @@ extension KafkaTransport {
             touched.append(partition)
         }
         partition.next = message.offset &+ 1  // offsets of a broker are far below the limit
-        let taken = Landmark(
-            place: message.offset,
-            identity: message.headers.identity,
-            delivery: message.headers.delivery ?? 0
-        )
+        let taken = Landmark(message)
         partition.last = taken
         if partition.anchor == nil {
             partition.anchor = taken

@@ -207,16 +207,25 @@ package final class KafkaConsumer {
                 message.pointee.partition
             )
             let error = unsafe client.describe(message.pointee.err, "rd_kafka_queue_poll")
-            noteGone(error, client)
+            noteGone(error, partition, client)
             return body(.error(error, partition))
         }
         unsafe body(.message(KafkaMessage(UnsafeMutablePointer(mutating: message))))
     }
 
     /// A client that had a partition of a topic that was deleted is let be when it is closed:
-    /// `rd_kafka_destroy` of librdkafka 2.0 was seen to wait for the partition for ever.
-    private static func noteGone(_ error: KafkaError, _ client: KafkaClient) {
-        if error.code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.rawValue {
+    /// `rd_kafka_destroy` of librdkafka 2.0 was seen to wait for the partition for ever. The client
+    /// says so when it misses the partition, a broker when it is asked for it before that.
+    private static func noteGone(
+        _ error: KafkaError,
+        _ partition: KafkaPartition?,
+        _ client: KafkaClient
+    ) {
+        // A subscribed topic that is not there yet has no number.
+        let isHad = (partition?.partition ?? -1) >= 0
+        if error.code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.rawValue
+            || isHad && error.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.rawValue
+        {
             client.isAbandoned = true
         }
     }
@@ -252,7 +261,7 @@ package final class KafkaConsumer {
             if error.code == RD_KAFKA_RESP_ERR__PARTITION_EOF.rawValue, let partition {
                 body(.endOfPartition(partition, offset: offset))
             } else {
-                noteGone(error, client)
+                noteGone(error, partition, client)
                 body(.error(error, partition))
             }
         default:

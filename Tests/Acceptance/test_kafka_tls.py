@@ -142,7 +142,7 @@ def trust(context: Context) -> None:
 
 @test(seconds=180)
 def passwords(context: Context) -> None:
-    """SASL over TLS, by PLAIN and SCRAM-SHA-256: a wrong password is named, loses nothing, and is never shown"""
+    """SASL over TLS, by PLAIN, SCRAM-SHA-256 and -512: a wrong password is named, loses nothing, and is never shown"""
     authority = Authority(context.directory, "ours")
     password, wrong = (f"{kind}-{os.urandom(9).hex()}" for kind in ("Right", "Wrong"))
     line = SecureLine(context.free_port(), {"sluice": password})
@@ -172,10 +172,13 @@ def passwords(context: Context) -> None:
     roles.environment["BROKER_PASSWORD"] = wrong
     site.says("`sluice status` by SCRAM", site.status, *advice)
     roles.environment["BROKER_PASSWORD"] = password
-    pump, folder = roles.start_pump(), roles.start_aggregator()
+    pump = roles.start_pump()
+    # The aggregator has it from a configuration that was changed meanwhile.
+    site.configure(**{"sasl.mechanism": "SCRAM-SHA-512"})
+    folder = roles.start_aggregator()
     site.exact("by SCRAM")
     folded(site, pump, folder)
-    equal(line.mechanisms, {"PLAIN", "SCRAM-SHA-256"}, "mechanisms that were used")
+    equal(line.mechanisms, {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, "mechanisms that were used")
     no_secrets(context, site, [password, wrong])
     # A password in the configuration itself is not shown either, not even as the cause of a problem.
     site.configure(**{"sasl.password": wrong, "sasl.mechanism": None, "security.protocol": "sasl_sll"})

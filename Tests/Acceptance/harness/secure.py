@@ -1,7 +1,7 @@
 """A front for a broker that speaks TLS and SASL: brokers of the harness do neither.
 
 `SecureLine` ends TLS with the certificate that it is told to show, asks for a client's certificate if told to, lets
-clients prove themselves by PLAIN or SCRAM-SHA-256, and then passes bytes through. The broker must advertise its port.
+clients prove themselves by PLAIN or SCRAM, and then passes bytes through. The broker must advertise its port.
 Certificates are made by the program `openssl`, and belong to private authorities of the test.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from harness.checks import Failure
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE = 18, 17, 36
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class SecureLine:
                     reply, is_done = b"", True
                     is_right = hmac.compare_digest(self.users.get(user.decode(), "\0"), password.decode())
                 else:
-                    scram = scram or Scram(self.users)
+                    scram = scram or Scram(self.users, mechanism.removeprefix("SCRAM-").replace("-", "").lower())
                     reply, is_done, is_right = scram.answer(token.decode())
                 text = b"" if is_right else b"Authentication failed: invalid credentials"
                 answer = struct.pack(">hh", 0 if is_right else 58, len(text)) + text
@@ -219,10 +219,11 @@ def with_sasl(answer: bytes, version: int) -> bytes:
 
 
 class Scram:
-    """The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding."""
+    """The server's side of SCRAM (RFC 5802, RFC 7677) with a hash such as `sha256`, without channel binding."""
 
-    def __init__(self, users: dict[str, str]) -> None:
+    def __init__(self, users: dict[str, str], hash_: str) -> None:
         self.users = users
+        self._hash = hash_
         self._first = ""
         self._server_first = ""
         self._salted = b""
@@ -235,7 +236,7 @@ class Scram:
             fields = dict(part.split("=", 1) for part in self._first.split(","))
             password = self.users.get(fields["n"], os.urandom(16).hex())
             salt = os.urandom(16)
-            self._salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 4096)
+            self._salted = hashlib.pbkdf2_hmac(self._hash, password.encode(), salt, 4096)
             self._nonce = fields["r"] + base64.b64encode(os.urandom(18)).decode()
             self._server_first = f"r={self._nonce},s={base64.b64encode(salt).decode()},i=4096"
             return self._server_first.encode(), False, True
@@ -243,12 +244,12 @@ class Scram:
         if f"r={self._nonce}" not in without_proof.split(","):
             return b"", True, False
         signed = f"{self._first},{self._server_first},{without_proof}".encode()
-        client_key = hmac.digest(self._salted, b"Client Key", "sha256")
-        stored_key = hashlib.sha256(client_key).digest()
-        signature = hmac.digest(stored_key, signed, "sha256")
+        client_key = hmac.digest(self._salted, b"Client Key", self._hash)
+        stored_key = hashlib.new(self._hash, client_key).digest()
+        signature = hmac.digest(stored_key, signed, self._hash)
         found = bytes(a ^ b for a, b in zip(base64.b64decode(proof), signature))
-        if not hmac.compare_digest(hashlib.sha256(found).digest(), stored_key):
+        if not hmac.compare_digest(hashlib.new(self._hash, found).digest(), stored_key):
             return b"", True, False
-        server_key = hmac.digest(self._salted, b"Server Key", "sha256")
-        verifier = base64.b64encode(hmac.digest(server_key, signed, "sha256")).decode()
+        server_key = hmac.digest(self._salted, b"Server Key", self._hash)
+        verifier = base64.b64encode(hmac.digest(server_key, signed, self._hash)).decode()
         return f"v={verifier}".encode(), True, True
