@@ -119,6 +119,9 @@ struct FoldCommitBench {
                     AND NOT EXISTS (SELECT FROM sluice_g1.client_geo_delta)
                     AND NOT EXISTS (SELECT FROM sluice_g1.client_agent_delta)
                     AND NOT EXISTS (SELECT FROM sluice_g1.summary_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.total_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.route_delta)
+                    AND NOT EXISTS (SELECT FROM sluice_g1.status_delta)
                 """
             )
             let connection = try PostgresConnection(uri, applicationName: "bench")

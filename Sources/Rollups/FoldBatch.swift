@@ -12,8 +12,10 @@ package struct FoldBatch: Sendable {
     package let dimensions: [Dimension]
     /// The distinct values of each text dimension, by place.
     var values: [ValueTable]
-    /// The rows of each rollup.
+    /// The rows of each rollup; none of those that are made of another one's.
     var tables: [RowTable]
+    /// The rollup whose rows those of each are made of; nil where records are folded.
+    private let sources: [Int?]
     /// Before when nothing is counted in each rollup, µs since the epoch.
     package let horizons: [Int64]
     /// Before when nothing is counted in any.
@@ -52,9 +54,35 @@ package struct FoldBatch: Sendable {
                 places: definition.dimensions.map { dimensions.firstIndex(of: $0) ?? 0 }
             )
         }
+        sources = Self.sources(definitions, self.horizons)
         fields = dimensions.compactMap(\.field)
         tags = dimensions.compactMap(\.tagName).map { Array($0.utf8) }
         current = [UInt32](repeating: 0, count: dimensions.count)
+    }
+
+    /// Which other rollup each can be made of: one that has all of its dimensions, times and
+    /// sketches, and loses no more records. Records are folded into the wide ones only.
+    private static func sources(
+        _ definitions: [RollupDefinition],
+        _ horizons: [Int64]
+    ) -> [Int?] {
+        var sources: [Int?] = definitions.map { _ in nil }
+        // From the widest to the narrowest, so that none is made of what is made itself.
+        let order = definitions.indices.sorted { left, right in
+            let counts = (definitions[left].dimensions.count, definitions[right].dimensions.count)
+            return counts.0 != counts.1 ? counts.0 > counts.1 : left < right
+        }
+        for (rank, index) in order.enumerated() {
+            let definition = definitions[index]
+            sources[index] = order[..<rank].last { candidate in
+                let wide = definitions[candidate]
+                return sources[candidate] == nil && horizons[candidate] == horizons[index]
+                    && wide.finestTier <= definition.finestTier
+                    && (wide.countsKeys || !definition.countsKeys)
+                    && definition.dimensions.allSatisfy(wide.dimensions.contains)
+            }
+        }
+        return sources
     }
 
     /// Folds one record, decoded from these bytes; false when its kind counts nothing.
@@ -67,8 +95,8 @@ package struct FoldBatch: Sendable {
         }
         if !tags.isEmpty { readTags(record, bytes) }
         let sample = Sample(record, octets)
-        for index in tables.indices where sample.time >= horizons[index] {
-            tables[index].add(sample, current)
+        for index in tables.indices where sources[index] == nil {
+            if sample.time >= horizons[index] { tables[index].add(sample, current) }
         }
         recordCount += 1
         return true
@@ -146,8 +174,12 @@ package struct FoldBatch: Sendable {
         values.reduce(0) { $0 + $1.byteCount } + tables.reduce(0) { $0 + $1.byteCount }
     }
 
-    /// How many rows a rollup has.
-    package func rowCount(of rollup: Int) -> Int { tables[rollup].rowCount }
+    /// How many rows a rollup has; at least 1 and no more than there are, if they have still to be
+    /// made of another one's.
+    package func rowCount(of rollup: Int) -> Int {
+        guard let source = sources[rollup] else { return tables[rollup].rowCount }
+        return min(1, tables[source].rowCount)
+    }
 
     /// How many ids a text dimension has; 0 for one that no rollup has.
     package func valueCount(of dimension: Dimension) -> Int {
@@ -173,7 +205,12 @@ package struct FoldBatch: Sendable {
         of rollup: Int,
         _ body: (borrowing FoldedRow) throws(E) -> Void
     ) throws(E) {
-        try tables[rollup].forEachRow(values, body)
+        guard let source = sources[rollup] else {
+            return try tables[rollup].forEachRow(values, body)
+        }
+        var table = tables[rollup]
+        table.add(tables[source], dimensionCount: dimensions.count)
+        try table.forEachRow(values, body)
     }
 }
 

@@ -98,8 +98,34 @@ package struct RollupDefinition: Hashable, Sendable {
         countsKeys: true
     )
 
+    /// Whole organisations: one row in a bucket.
+    package static let total = RollupDefinition(
+        name: "total",
+        dimensions: [.org],
+        tiers: [.minute, .quarterHour, .hour, .day],
+        countsKeys: true
+    )
+
+    /// What is called of an API, in fewer rows than `api`.
+    package static let route = RollupDefinition(
+        name: "route",
+        dimensions: [.org, .api, .route],
+        tiers: [.minute, .quarterHour, .hour, .day],
+        countsKeys: true
+    )
+
+    /// How an API answers, in fewer rows than `api`.
+    package static let status = RollupDefinition(
+        name: "status",
+        dimensions: [.org, .api, .status, .outcome],
+        tiers: [.minute, .quarterHour, .hour, .day],
+        countsKeys: true
+    )
+
     /// The rollups that every installation has, in the order in which folds write them.
-    package static let builtIn = [api, consumer, upstream, clientGeo, clientAgent, summary]
+    package static let builtIn = [
+        api, consumer, upstream, clientGeo, clientAgent, summary, total, route, status,
+    ]
 
     /// The built-in rollups from the smallest to the largest, as planners try them.
     package static let smallestFirst = sorted(builtIn)

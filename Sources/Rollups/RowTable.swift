@@ -123,6 +123,35 @@ struct RowTable: Sendable {
         if sample.key != 0, definition.countsKeys { credentials.append(high | UInt64(sample.key)) }
     }
 
+    /// Adds the rows of a wider rollup: the same as if its records had been added here.
+    ///
+    /// - Parameters:
+    ///   - wide: Rows with all of this table's dimensions, in buckets as short or shorter.
+    ///   - dimensionCount: How many dimensions there are among the current values.
+    mutating func add(_ wide: RowTable, dimensionCount: Int) {
+        var current = [UInt32](repeating: 0, count: dimensionCount)
+        var rows: [UInt64] = []
+        rows.reserveCapacity(wide.rowCount)
+        for row in wide.counts.indices {
+            var key = row * wide.width + 2
+            for place in wide.places {
+                current[place] = wide.keys[key]
+                key += 1
+            }
+            let own = self.row(of: tier.bucket(of: wide.bucket(of: row)), current)
+            counts[own].merge(wide.counts[row])
+            rows.append(UInt64(own) << 32)
+        }
+        func append(_ samples: [UInt64], to own: inout [UInt64]) {
+            own.reserveCapacity(own.count + samples.count)
+            for sample in samples { own.append(rows[Int(sample >> 32)] | sample & 0xFFFF_FFFF) }
+        }
+        append(wide.latencies, to: &latencies)
+        append(wide.upstreams, to: &upstreams)
+        append(wide.clients, to: &clients)
+        if definition.countsKeys { append(wide.credentials, to: &credentials) }
+    }
+
     /// Adds the integer measures.
     @inline(__always)
     private mutating func addCounts(_ sample: Sample, _ row: Int) {

@@ -187,7 +187,7 @@ struct UserRollupTests {
                 #expect(await world.isFolded(), "folding goes on")
             }
             try await world.compact()
-            try await expire(world, "^(api|upstream|summary)_1m_p")
+            try await expire(world, "^(api|upstream|summary|total|route|status)_1m_p")
             let connection = try world.connect()
             for model in scenario.models {
                 for tier in model.definition.tiers {

@@ -49,7 +49,7 @@ struct AnswerTests {
             )
             let expected = #"""
                 {"from":"2026-03-10T11:00:00+01:00","to":"2026-03-10T13:00:00+01:00",\#
-                "granularity":"1h","tz":"Europe/Berlin","rollup":"api","complete_to":null,\#
+                "granularity":"1h","tz":"Europe/Berlin","rollup":"status","complete_to":null,\#
                 "complete_since":null,"rows":[\#
                 {"bucket":"2026-03-10T12:00:00+01:00","api":"orders","status":200,"requests":1,\#
                 "errors":0,"latency_p99":0.0421,"error_rate":0.0,"latency_avg":0.0421,\#
@@ -231,9 +231,13 @@ struct AnswerTests {
             )
             try fixture.insert(
                 [
-                    Self.record { $0.route = "__other__" },
                     Self.record {
                         $0.route = "__other__"
+                        $0.status = 299
+                    },
+                    Self.record {
+                        $0.route = "__other__"
+                        $0.status = 299
                         $0.org = "globex"
                     },
                 ],
@@ -242,8 +246,8 @@ struct AnswerTests {
             let connection = try PostgresConnection(fixture.uri, applicationName: "tests")
             try connection.execute(
                 """
-                UPDATE sluice_g1.api_delta SET status = -1 WHERE route =
-                  (SELECT id FROM sluice.dimension WHERE name = 'route' AND value = '__other__')
+                UPDATE sluice_g1.api_delta SET status = -1 WHERE status = 299;
+                UPDATE sluice_g1.status_delta SET status = -1 WHERE status = 299
                 """
             )
             let api = fixture.api()
@@ -450,7 +454,7 @@ struct AnswerTests {
             #expect(try await api.usage(Self.range, admin).status == 200)
             let connection = try PostgresConnection(fixture.uri, applicationName: "tests")
             // The lock makes the question wait as long as it is allowed to.
-            try connection.execute("BEGIN; LOCK TABLE sluice_g1.summary_delta")
+            try connection.execute("BEGIN; LOCK TABLE sluice_g1.total_delta")
             let reply = await api.respond(
                 APIRequest("GET", "/v1/usage", query: Self.range, authorization: admin)
             )

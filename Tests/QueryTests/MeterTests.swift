@@ -387,7 +387,7 @@ struct MeterTests {
             #expect(try await closer.pass(["calls"]).revisions.count == 4)
             let count = "SELECT count(*) FROM sluice.meter_amount"
             let before = try owner.query(count).int(0, 0)
-            try owner.execute("TRUNCATE sluice_g1.summary_delta, sluice_g1.consumer_delta")
+            try owner.execute("TRUNCATE sluice_g1.total_delta, sluice_g1.consumer_delta")
             let pass = try await closer.pass(["calls"])
             #expect(pass.revisions.isEmpty)
             #expect(pass.problems.first?.contains("fewer requests") == true)

@@ -401,7 +401,7 @@ struct PagingTests {
             let admin = try await fixture.authorization(.admin)
             func ask(_ to: String) async throws -> Answer {
                 try await api.usage(
-                    "from=2026-03-02&to=2026-03-0\(to)&granularity=1h&group_by=route",
+                    "from=2026-03-02&to=2026-03-0\(to)&granularity=1h&group_by=method",
                     admin
                 )
             }

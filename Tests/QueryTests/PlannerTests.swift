@@ -27,52 +27,52 @@ struct PlannerTests {
     static let planTable: [(String, String)] = [
         // Ranges round outward to the minute; the finest tier fills ragged ends only.
         (
-            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=1m&group_by=route",
+            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=1m&group_by=method",
             "api 1m: 1m 01-01T00:00–01-01T00:06"
         ),
         (
-            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=total&group_by=route",
+            "from=2026-01-01T00:00:30Z&to=2026-01-01T00:05:01Z&granularity=total&group_by=method",
             "api total: 1m 01-01T00:00–01-01T00:06"
         ),
         (
-            "from=2026-01-01&to=2026-01-02&granularity=1h&group_by=route",
+            "from=2026-01-01&to=2026-01-02&granularity=1h&group_by=method",
             "api 1h: 15m 01-01T00:00–01-02T00:00"
         ),
         (
-            "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=route",
+            "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=method",
             "api 1d: 1d 01-01T00:00–01-04T00:00"
         ),
         (
-            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=1d&group_by=route",
+            "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=1d&group_by=method",
             "api 1d: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
                 + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, "
                 + "1m 01-04T20:15–01-04T20:20"
         ),
         (
             "from=2026-01-01T10:07:00Z&to=2026-01-04T20:20:00Z&granularity=total"
-                + "&tz=Asia/Kathmandu&group_by=route",
+                + "&tz=Asia/Kathmandu&group_by=method",
             "api total: 1m 01-01T10:07–01-01T10:15, 15m 01-01T10:15–01-02T00:00, "
                 + "1d 01-02T00:00–01-04T00:00, 15m 01-04T00:00–01-04T20:15, "
                 + "1m 01-04T20:15–01-04T20:20"
         ),
         (
-            "from=2026-01-01&to=2026-01-08&granularity=1d&tz=Europe/Berlin&group_by=route",
+            "from=2026-01-01&to=2026-01-08&granularity=1d&tz=Europe/Berlin&group_by=method",
             "api 1d: 15m 12-31T23:00–01-07T23:00"
         ),
         (
-            "from=2026-01-01&to=2026-01-08&granularity=1h&tz=Asia/Kathmandu&group_by=route",
+            "from=2026-01-01&to=2026-01-08&granularity=1h&tz=Asia/Kathmandu&group_by=method",
             "api 1h: 15m 12-31T18:15–01-07T18:15"
         ),
         (
-            "from=2026-01-01&to=2026-02-01&granularity=1mo&group_by=route",
+            "from=2026-01-01&to=2026-02-01&granularity=1mo&group_by=method",
             "api 1mo: 1d 01-01T00:00–02-01T00:00"
         ),
         (
-            "from=2025-12-29&to=2026-01-12&granularity=1w&group_by=route",
+            "from=2025-12-29&to=2026-01-12&granularity=1w&group_by=method",
             "api 1w: 1d 12-29T00:00–01-12T00:00"
         ),
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&granularity=5m&group_by=route",
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&granularity=5m&group_by=method",
             "api 5m: 1m 01-01T00:00–01-01T01:00"
         ),
         // Rollup `consumer` has no minutes: ranges round outward to the quarter of an hour.
@@ -93,17 +93,29 @@ struct PlannerTests {
             "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=api",
             "summary 1d: 1d 01-01T00:00–01-04T00:00"
         ),
+        (
+            "from=2026-01-01&to=2026-01-04&granularity=1h&filter=org:eq:acme",
+            "total 1h: 1h 01-01T00:00–01-04T00:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-04&granularity=1h&group_by=route&filter=api:eq:a",
+            "route 1h: 1h 01-01T00:00–01-04T00:00"
+        ),
+        (
+            "from=2026-01-01&to=2026-01-04&granularity=1h&group_by=status_class,outcome",
+            "status 1h: 1h 01-01T00:00–01-04T00:00"
+        ),
         // Ragged ends come from finer tiers.
         (
             "from=2026-01-01T00:07:00Z&to=2026-01-04T00:00:00Z&granularity=total",
-            "summary total: 1m 01-01T00:07–01-01T00:15, 15m 01-01T00:15–01-01T01:00, "
+            "total total: 1m 01-01T00:07–01-01T00:15, 15m 01-01T00:15–01-01T01:00, "
                 + "1h 01-01T01:00–01-02T00:00, 1d 01-02T00:00–01-04T00:00"
         ),
         (
             "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z",
-            "summary 1m: 1m 01-01T00:00–01-01T05:00"
+            "total 1m: 1m 01-01T00:00–01-01T05:00"
         ),
-        ("from=2026-01-01&to=2026-01-13", "summary 1h: 1h 01-01T00:00–01-13T00:00"),
+        ("from=2026-01-01&to=2026-01-13", "total 1h: 1h 01-01T00:00–01-13T00:00"),
         // Local days of whole-hour zones come from hours; Lord Howe is half an hour off in summer.
         (
             "from=2026-01-01&to=2026-04-01&granularity=1d&tz=Europe/Berlin&group_by=api",
@@ -111,7 +123,7 @@ struct PlannerTests {
         ),
         (
             "from=2026-05-01&to=2026-06-01&granularity=1d&tz=Australia/Lord_Howe",
-            "summary 1d: 15m 04-30T13:30–05-31T13:30"
+            "total 1d: 15m 04-30T13:30–05-31T13:30"
         ),
         (
             "from=2026-01-01&to=2026-01-04&granularity=1d&group_by=user_agent",
@@ -135,7 +147,7 @@ struct PlannerTests {
             "api total: 1d 01-01T00:00–01-02T00:00"
         ),
         (
-            "from=2026-01-01&to=2026-01-02&metrics=unique_keys&granularity=total&group_by=route",
+            "from=2026-01-01&to=2026-01-02&metrics=unique_keys&granularity=total&group_by=method",
             "api total: 1d 01-01T00:00–01-02T00:00"
         ),
         (
@@ -144,22 +156,22 @@ struct PlannerTests {
         ),
         // auto: the finest with at most 300 buckets.
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z&group_by=route",
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:00:00Z&group_by=method",
             "api 1m: 1m 01-01T00:00–01-01T05:00"
         ),
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:01:00Z&group_by=route",
+            "from=2026-01-01T00:00:00Z&to=2026-01-01T05:01:00Z&group_by=method",
             "api 5m: 1m 01-01T00:00–01-01T05:01"
         ),
         (
-            "from=2026-01-01T00:00:00Z&to=2026-01-02T02:00:00Z&group_by=route",
+            "from=2026-01-01T00:00:00Z&to=2026-01-02T02:00:00Z&group_by=method",
             "api 15m: 15m 01-01T00:00–01-02T02:00"
         ),
-        ("from=2026-01-01&to=2026-01-13&group_by=route", "api 1h: 15m 01-01T00:00–01-13T00:00"),
-        ("from=2026-01-01&to=2026-01-14&group_by=route", "api 1d: 1d 01-01T00:00–01-14T00:00"),
-        ("from=2026-01-01&to=2027-01-01&group_by=route", "api 1w: 1d 01-01T00:00–01-01T00:00"),
-        ("from=2020-01-01&to=2026-01-01&group_by=route", "api 1mo: 1d 01-01T00:00–01-01T00:00"),
-        ("from=1970-01-01&to=2026-01-01&group_by=route", "api total: 1d 01-01T00:00–01-01T00:00"),
+        ("from=2026-01-01&to=2026-01-13&group_by=method", "api 1h: 15m 01-01T00:00–01-13T00:00"),
+        ("from=2026-01-01&to=2026-01-14&group_by=method", "api 1d: 1d 01-01T00:00–01-14T00:00"),
+        ("from=2026-01-01&to=2027-01-01&group_by=method", "api 1w: 1d 01-01T00:00–01-01T00:00"),
+        ("from=2020-01-01&to=2026-01-01&group_by=method", "api 1mo: 1d 01-01T00:00–01-01T00:00"),
+        ("from=1970-01-01&to=2026-01-01&group_by=method", "api total: 1d 01-01T00:00–01-01T00:00"),
         (
             "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z&group_by=plan",
             "consumer 15m: 15m 01-01T00:00–01-01T01:00"
@@ -219,12 +231,15 @@ struct PlannerTests {
             try planner.plan(UsageRequestTests.parse(query)).rollup.name
         }
         func from(_ day: Int) -> String { "from=2026-01-0\(day)&to=2026-01-05&granularity=1h" }
-        planner.completeSince["summary"] = since + 86_400_000_000
-        #expect(try rollup(from(3)) == "summary")
+        for name in ["total", "summary", "status", "route"] {
+            planner.completeSince[name] = since + 86_400_000_000
+        }
+        #expect(try rollup(from(3)) == "total")
+        #expect(try rollup(from(3) + "&group_by=api") == "summary")
         #expect(try rollup(from(2)) == "client_agent")
         #expect(try rollup(from(1)) == "client_geo")
         #expect(try rollup(from(2) + "&group_by=outcome") == "api")
-        #expect(try rollup(from(3) + "&group_by=outcome") == "upstream")
+        #expect(try rollup(from(3) + "&group_by=outcome") == "status")
         #expect(try rollup(from(1) + "&group_by=upstream") == "upstream")
         #expect(try rollup(from(1) + "&group_by=user_agent") == "client_agent")
     }

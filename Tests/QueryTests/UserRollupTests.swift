@@ -11,7 +11,10 @@ struct UserRollupTests {
         user: "by-tag",
         dimensions: [.org, .api, .tag("tenant"), .status]
     )
-    private static let routes = RollupDefinition(user: "routes", dimensions: [.org, .api, .route])
+    private static let routes = RollupDefinition(
+        user: "routes",
+        dimensions: [.api, .version, .route]
+    )
 
     private static func describe(_ planner: Planner, _ query: String) throws -> String {
         let plan = try planner.plan(UsageRequestTests.parse(query))
@@ -32,7 +35,7 @@ struct UserRollupTests {
         arguments: [
             ("group_by=tag.tenant", "by-tag"), ("group_by=api&filter=tag.tenant:eq:x", "by-tag"),
             ("group_by=tag.tenant,status_class", "by-tag"), ("group_by=api", "summary"),
-            ("group_by=route", "routes"), ("group_by=route,status", "api"),
+            ("group_by=route,version", "routes"), ("group_by=route,status", "api"),
             ("metrics=unique_keys&group_by=tag.tenant", "by-tag"),
         ]
     )

@@ -26,6 +26,9 @@ ROLLUPS = {
     "client_geo": (["org", "api", "country", "platform"], ["15m", "1d"]),
     "client_agent": (["org", "api", "user_agent"], ["15m", "1d"]),
     "summary": (["org", "api"], ["1m", "15m", "1h", "1d"]),
+    "total": (["org"], ["1m", "15m", "1h", "1d"]),
+    "route": (["org", "api", "route"], ["1m", "15m", "1h", "1d"]),
+    "status": (["org", "api", "status", "outcome"], ["1m", "15m", "1h", "1d"]),
 }
 COUNTS = [
     "requests", "client_errors", "server_errors", "aborted", "bytes_in", "bytes_out",
