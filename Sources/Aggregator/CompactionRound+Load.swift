@@ -113,7 +113,7 @@ extension CompactionRound {
     func attachLoose() throws(PostgresError) {
         for tier in definition.tiers {
             let prefix = "\(definition.name)_\(tier.rawValue)_"
-            let found = try connection.query(
+            let loose = try connection.query(
                 """
                 SELECT format('%I.%I', $1::text, c.relname) FROM pg_class c
                 WHERE c.relnamespace = $1::text::regnamespace AND c.relkind = 'r'
@@ -122,11 +122,11 @@ extension CompactionRound {
                 """,
                 [.text(table.schema), .text(prefix)]
             )
-            for row in 0..<found.rowCount {
-                guard let name = found.text(row, 0) else { continue }
-                // Only rows make such a table.
-                let first = try connection.query("SELECT min(bucket) FROM \(name)")
-                guard let bucket = first.timestamp(0, 0) else { continue }
+            for row in 0..<loose.rowCount {
+                guard let name = loose.text(row, 0) else { continue }
+                // Only rows make such a table, and any of them says which partition it is.
+                let found = try connection.query("SELECT bucket FROM \(name) LIMIT 1")
+                guard found.rowCount == 1, let bucket = found.timestamp(0, 0) else { continue }
                 try connection.execute(
                     attachment(of: Partition(tier, holding: bucket), tier, name)
                 )

@@ -120,7 +120,14 @@ extension Replay {
         let ids = try sql { () throws(PostgresError) in
             try dimensions.resolve(batch.output.rollups, on: connection) {}
         }
-        held.append(batch, ids)
+        try merging { () throws(MeasureError) in try held.append(batch, ids) }
+    }
+
+    /// Translates the errors of merging rows that were just folded.
+    private func merging(_ body: () throws(MeasureError) -> Void) throws(ReplayError) {
+        do throws(MeasureError) { try body() } catch {
+            throw .refused("a row that was just folded is damaged: \(error)")
+        }
     }
 
     /// Whether what is held must be written: rows of equal keys are merged before they count.
@@ -129,9 +136,7 @@ extension Replay {
             return true
         }
         guard held.rowCount >= limits.heldRowsMax else { return false }
-        do throws(MeasureError) { try held.merge() } catch {
-            throw .refused("a row that was just folded is damaged: \(error)")
-        }
+        try merging { () throws(MeasureError) in try held.merge() }
         return held.rowCount >= limits.heldRowsMax / 2
     }
 

@@ -7,7 +7,8 @@ import Rollups
 struct ReplayHold {
     /// The rollups.
     private let definitions: [RollupDefinition]
-    /// The rows of each rollup, in any order; equal keys may be there more than once.
+    /// The rows of each rollup: ascending runs, one for each batch, so that bringing them into
+    /// order is merging; equal keys may be there more than once.
     private var rows: [RowSet]
     /// The offsets that were folded.
     private(set) var folded: [LogID: OffsetRanges] = [:]
@@ -28,18 +29,25 @@ struct ReplayHold {
         folded.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 
-    /// Adds what was folded together.
+    /// Adds what was folded together, in order: this is done while the next batch is folded.
     ///
     /// - Parameters:
     ///   - batch: The rows, whose rollups are those of this.
     ///   - ids: The database's id of each value of each dimension, by its place in the batch.
-    mutating func append(_ batch: ReplayBatch, _ ids: [[Int32]]) {
+    mutating func append(_ batch: ReplayBatch, _ ids: [[Int32]]) throws(MeasureError) {
         let output = batch.output.rollups
         for (index, definition) in definitions.enumerated() {
             let places = definition.dimensions.map { dimension in
                 dimension.isInteger ? -1 : output.dimensions.firstIndex(of: dimension) ?? -1
             }
-            output.forEachRow(of: index) { row in rows[index].append(row, places, ids) }
+            var run = RowSet(definition)
+            output.forEachRow(of: index) { row in run.append(row, places, ids) }
+            run = try run.merged(definition)
+            if rows[index].isEmpty {
+                rows[index] = run
+            } else {
+                rows[index].append(contentsOf: run)
+            }
         }
         for (log, offsets) in batch.folded {
             folded[log, default: OffsetRanges()].formUnion(offsets)
