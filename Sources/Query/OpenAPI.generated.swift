@@ -752,7 +752,9 @@ components:
         tz: { type: string }
         rollup: { type: string, description: The rollup that answered. }
         complete_to:
-          description: Up to when every record of every open log is counted; null before the first log.
+          description: >-
+            Up to when every record of every log is counted: the last heartbeat of the open log that is furthest back, and not beyond a gap that
+            is not accepted as lost; null before the first log.
           oneOf: [{ $ref: "#/components/schemas/Time" }, { type: "null" }]
         complete_since:
           description: Since when the rollup holds everything; null is from the beginning.
