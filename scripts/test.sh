@@ -14,7 +14,7 @@ trap 'rm --recursive --force "$results"' EXIT
 log "building (release, with tests)"
 swift build --configuration release --build-tests
 
-# Runs one suite with its output shown and kept; a failing suite does not hide the other.
+# Runs one suite with its output shown and kept; a failing suite does not hide the others.
 failed=0
 run_suite() { # NAME COMMAND...
     local name=$1
@@ -26,12 +26,18 @@ run_suite() { # NAME COMMAND...
 # all tests share, and those with a database keep PostgreSQL busy: each run by themselves, so that nobody starves. The
 # order of sets and dictionaries is part of what a simulation's seed decides.
 databases='QueryTests|PostgresTests'
-unit=(timeout --kill-after=10s 15m swift test --configuration release --skip-build)
+# The program that `swift test` would run: without SwiftPM around it, two may run at the same time.
+unit=(timeout --kill-after=10s 15m .build/release/sluicePackageTests.xctest --testing-library swift-testing)
 run_suite unit "${unit[@]}" --skip "KafkaTests|AggregatorTests|SimulationTests|$databases"
 run_suite database "${unit[@]}" --filter "$databases"
 run_suite aggregator "${unit[@]}" --filter AggregatorTests
+# Module Kafka's tests mostly wait, the simulation computes: side by side, the first one's output is shown at its end.
+log "running kafka and simulation"
+"${unit[@]}" --filter KafkaTests >"$results/kafka" 2>&1 &
+kafka=$!
 run_suite simulation env SWIFT_DETERMINISTIC_HASHING=1 "${unit[@]}" --filter SimulationTests
-run_suite kafka "${unit[@]}" --filter KafkaTests
+wait "$kafka" || failed=1
+cat "$results/kafka"
 # Two at a time, because most of them wait for brokers and databases; the seed is fixed here, so that what fails can be
 # repeated, and drawn anew by `make chaos` and by hand. Time limits only end what hangs: they allow for a slow machine.
 run_suite acceptance .venv/bin/python Tests/Acceptance/run.py "${quick[@]}" --binary .build/release/sluice \
