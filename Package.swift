@@ -118,7 +118,7 @@ let package = Package(
         ),
         module("Importing", ["Records", "EventLog", "FileIO", crypto]),
         module("Postgres", ["CLibpq", "Threads"]),
-        module("Kafka", ["CLibrdkafka"]),
+        module("Kafka", ["CLibrdkafka", "Threads"]),
         module("KafkaTesting", ["CLibrdkafka", "Kafka"]),
         module("EmbeddedPostgres", ["Postgres", "FileIO", "Threads", logging]),
         module("PostgresTesting", ["Postgres", "EmbeddedPostgres", logging]),

@@ -1,5 +1,6 @@
 internal import CLibrdkafka
 internal import Synchronization
+internal import Threads
 
 /// Lets a thread that waits in `poll` return; callable from any thread, at any time.
 package final class KafkaWaker: Sendable {
@@ -51,6 +52,31 @@ struct QueueHandle: ~Copyable, @unchecked Sendable {
     @inline(always)
     borrowing func poll(_ milliseconds: Int32) -> OpaquePointer? {
         unsafe rd_kafka_queue_poll(queue, milliseconds)
+    }
+}
+
+// Safety: `rd_kafka_destroy_flags` may be called by any thread, once, after all others are done.
+/// A librdkafka client that nobody uses any more.
+@safe
+private struct FinishedClient: @unchecked Sendable {
+    let client: OpaquePointer
+
+    /// Frees the client and its threads, or lets them be if that takes too long: librdkafka 2.0 was
+    /// seen to wait for ever for partitions of a topic that was deleted.
+    func destroy(within time: Duration) {
+        let deadline = ContinuousClock.now.advanced(by: time)
+        let bell = Doorbell()
+        let seen = bell.count
+        let thread = NamedThread(name: "kafka-destroy") {
+            unsafe rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+            bell.ring()
+        }
+        while bell.count == seen {
+            let left = ContinuousClock.now.duration(to: deadline)
+            guard left > .zero else { return }
+            bell.wait(since: seen, timeoutNanoseconds: Int64(left.wholeMilliseconds) * 1_000_000)
+        }
+        thread.join()
     }
 }
 
@@ -140,8 +166,11 @@ final class KafkaClient {
         // References to queues have to go before the client.
         unsafe rd_kafka_queue_destroy(queue)
         if isAbandoned { return }
-        unsafe rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+        unsafe FinishedClient(client: client).destroy(within: Self.destructionTime)
     }
+
+    /// How long to wait for the client's threads; chosen: they end within a second or never.
+    private static let destructionTime: Duration = .seconds(10)
 
     /// A new reference to the queue that a client's events arrive on.
     private static func queue(of client: OpaquePointer, _ role: Role) -> OpaquePointer {

@@ -30,7 +30,7 @@ struct TidyTests {
         "Importing": ["Records", "EventLog", "FileIO"],
         "LoadGeneration": ["Records", "EventLog", "FileIO"],
         "Postgres": ["CLibpq", "Threads"],
-        "Kafka": ["CLibrdkafka"],
+        "Kafka": ["CLibrdkafka", "Threads"],
         "KafkaTesting": ["CLibrdkafka", "Kafka"],
         "EmbeddedPostgres": ["Postgres", "FileIO", "Threads"],
         "PostgresTesting": ["Postgres", "EmbeddedPostgres"],
