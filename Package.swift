@@ -121,7 +121,7 @@ let package = Package(
         module("Kafka", ["CLibrdkafka", "Threads"]),
         module("KafkaTesting", ["CLibrdkafka", "Kafka"]),
         module("EmbeddedPostgres", ["Postgres", "FileIO", "Threads", logging]),
-        module("PostgresTesting", ["Postgres", "EmbeddedPostgres", logging]),
+        module("PostgresTesting", ["Postgres", "EmbeddedPostgres", "Threads", logging]),
         module(
             "Aggregator",
             [

@@ -135,9 +135,11 @@ extension Replay {
         if held.offsetCount >= limits.heldRecordsMax || held.folded.count >= limits.logsMax {
             return true
         }
-        guard held.rowCount >= limits.heldRowsMax else { return false }
+        guard held.rowCount >= limits.heldRowsMax || held.byteCount >= limits.heldBytesMax else {
+            return false
+        }
         try merging { () throws(MeasureError) in try held.merge() }
-        return held.rowCount >= limits.heldRowsMax / 2
+        return held.rowCount >= limits.heldRowsMax / 2 || held.byteCount >= limits.heldBytesMax / 2
     }
 
     /// Writes what is held and the offsets that it stands for, in one transaction.

@@ -30,6 +30,9 @@ package struct ReplayLimits: Sendable {
     /// while they are brought into order. Chosen: rows of one bucket that are in two transactions
     /// cost five times what they cost in one.
     package var heldRowsMax = 800_000
+    /// Most bytes of rows held back, for those with large sketches; three times that while they are
+    /// brought into order. Chosen.
+    package var heldBytesMax = 256 << 20
     /// Most records of one transaction. Chosen: half a minute's work, which a replay that is
     /// killed has to do again.
     package var heldRecordsMax: UInt64 = 10_000_000

@@ -24,6 +24,9 @@ struct ReplayHold {
     /// Rows of all rollups.
     var rowCount: Int { rows.reduce(0) { $0 + $1.count } }
 
+    /// What the rows of all rollups take in memory.
+    var byteCount: Int { rows.reduce(0) { $0 + $1.byteCount } }
+
     /// The logs with their offsets, ascending: the order in which their rows are locked.
     var wanted: [(log: LogID, offsets: OffsetRanges)] {
         folded.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }

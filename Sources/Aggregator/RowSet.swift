@@ -38,6 +38,12 @@ struct RowSet {
     /// Whether there are none.
     var isEmpty: Bool { buckets.isEmpty }
 
+    /// What the rows take in memory.
+    var byteCount: Int {
+        let row = 8 + 4 * width + MemoryLayout<Counts>.stride + 8 * blobs
+        return arena.count + count * row
+    }
+
     /// The ids of a row.
     func key(_ row: Int) -> ArraySlice<Int32> { ids[(row * width)..<((row + 1) * width)] }
 

@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import Postgres
 import Synchronization
+import Threads
 
 /// A database of its own for one test, on a cluster that all tests of the process share.
 ///
@@ -46,14 +47,19 @@ package struct TestDatabase: Sendable {
     /// afterwards.
     package static func with<T>(_ body: (String) async throws -> T) async throws -> T {
         let database = try TestDatabase()
-        do {
-            let value = try await body(database.uri)
-            try database.drop()
-            return value
-        } catch {
-            try? database.drop()
-            throw error
-        }
+        defer { database.dropLater() }
+        return try await body(database.uri)
+    }
+
+    /// Drops databases for those who do not wait for it.
+    private static let dropper = ThreadOwned(name: "test-drop", ())
+
+    /// Has the database dropped by a thread of its own.
+    ///
+    /// PostgreSQL waits until every session of the cluster has noticed; one whose client does not
+    /// read does not, so tests that wait here could wait for the one that is to read.
+    private func dropLater() {
+        Task.detached { await Self.dropper.run { _ in try? drop() } }
     }
 }
 

@@ -33,7 +33,7 @@ struct TidyTests {
         "Kafka": ["CLibrdkafka", "Threads"],
         "KafkaTesting": ["CLibrdkafka", "Kafka"],
         "EmbeddedPostgres": ["Postgres", "FileIO", "Threads"],
-        "PostgresTesting": ["Postgres", "EmbeddedPostgres"],
+        "PostgresTesting": ["Postgres", "EmbeddedPostgres", "Threads"],
         "Aggregator": [
             "Records", "Rollups", "EventLog", "FileIO", "Postgres", "Threads", "Telemetry", "Kafka",
         ],
