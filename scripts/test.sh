@@ -27,7 +27,7 @@ run_suite() { # NAME COMMAND...
 # order of sets and dictionaries is part of what a simulation's seed decides.
 databases='QueryTests|PostgresTests'
 # The program that `swift test` would run: without SwiftPM around it, two may run at the same time.
-unit=(timeout --kill-after=10s 15m .build/release/sluicePackageTests.xctest --testing-library swift-testing)
+unit=(env NO_COLOR=1 timeout --kill-after=10s 15m .build/release/sluicePackageTests.xctest --testing-library swift-testing)
 run_suite unit "${unit[@]}" --skip "KafkaTests|AggregatorTests|SimulationTests|$databases"
 run_suite database "${unit[@]}" --filter "$databases"
 run_suite aggregator "${unit[@]}" --filter AggregatorTests
@@ -49,7 +49,7 @@ unit_failed=0
 for name in unit database aggregator simulation kafka; do
     count=$(sed --quiet --regexp-extended 's/.*Test run with ([0-9]+) tests?.*/\1/p' "$results/$name" | tail --lines=1)
     [ -n "$count" ] || { log "the $name tests did not finish"; failed=1; }
-    bad=$(grep --count --extended-regexp '^.{0,4}Test ".*" (with [0-9]+ test cases? )?failed after' "$results/$name" || true)
+    bad=$(grep --count --extended-regexp 'Test ".*" (with [0-9]+ test cases? )?failed after' "$results/$name" || true)
     unit_total=$((unit_total + ${count:-0}))
     unit_failed=$((unit_failed + bad))
 done

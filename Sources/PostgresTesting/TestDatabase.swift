@@ -51,15 +51,15 @@ package struct TestDatabase: Sendable {
         return try await body(database.uri)
     }
 
-    /// Drops databases for those who do not wait for it.
-    private static let dropper = ThreadOwned(name: "test-drop", ())
+    /// Held by whoever drops a database: one at a time.
+    private static let isDropping = Mutex(())
 
     /// Has the database dropped by a thread of its own.
     ///
     /// PostgreSQL waits until every session of the cluster has noticed; one whose client does not
     /// read does not, so tests that wait here could wait for the one that is to read.
     private func dropLater() {
-        Task.detached { await Self.dropper.run { _ in try? drop() } }
+        _ = NamedThread(name: "test-drop") { Self.isDropping.withLock { _ in try? drop() } }
     }
 }
 

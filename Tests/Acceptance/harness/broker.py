@@ -150,31 +150,31 @@ class Broker:
 
     def topics(self) -> dict[str, int]:
         """Topics and their partition counts."""
-        found = self.admin.list_topics(timeout=10).topics
+        found = self.admin.list_topics(timeout=60).topics
         return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith("__")}
 
     def create_topic(self, partitions: int, name: str = TOPIC, **configuration: str) -> None:
         """Makes a topic; one that is there already is a failure."""
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=configuration)
-        self.admin.create_topics([topic], operation_timeout=10)[name].result(15)
+        self.admin.create_topics([topic], operation_timeout=30)[name].result(60)
 
     def delete_topic(self, name: str = TOPIC, is_used: bool = False) -> None:
         """Deletes a topic; one that is used may be there again at once."""
-        self.admin.delete_topics([name], operation_timeout=10)[name].result(15)
+        self.admin.delete_topics([name], operation_timeout=30)[name].result(60)
         if is_used:
             return
         until(lambda: name not in self.topics(), f"topic {name} is gone", 10)
 
     def raise_partitions(self, total: int, name: str = TOPIC) -> None:
         """Adds partitions to a topic."""
-        self.admin.create_partitions([NewPartitions(name, total)], operation_timeout=10)[name].result(15)
+        self.admin.create_partitions([NewPartitions(name, total)], operation_timeout=30)[name].result(60)
         until(lambda: self.topics().get(name) == total, f"topic {name} has {total} partitions", 10)
 
     # Groups -------------------------------------------------------------------------------------
 
     def group_state(self, group: str) -> str:
         """The state of a consumer group, as `STABLE`."""
-        return self.admin.describe_consumer_groups([group])[group].result(15).state.name
+        return self.admin.describe_consumer_groups([group])[group].result(60).state.name
 
     # Messages -----------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Database:
                 ["psql", "--no-psqlrc", "--quiet", "--csv", "--tuples-only", "--set=ON_ERROR_STOP=1",
                  f"--command={sql}", self.uri],
                 capture_output=True, timeout=seconds * checks.stretch(), check=False,
-                env=os.environ | {"PGCONNECT_TIMEOUT": "5", "PGTZ": "UTC"})
+                env=os.environ | {"PGCONNECT_TIMEOUT": "60", "PGTZ": "UTC"})
         except subprocess.TimeoutExpired:
             raise Failure(f"psql did not end within {seconds:g} s: {sql[:200]}") from None
         if result.returncode != 0:
