@@ -55,8 +55,24 @@ extension LogDirectory {
         if let value = mark.load(), value.isEnded, try isWhole(value, directory) { return nil }
         let scan = try LogScan(logID: id, directory: directory, fileSystem: fileSystem)
         let durable = try durableOffset(id, scan, mark)
+        if scan.isDeleted, durable <= scan.startOffset {
+            // Only logs that have ended lose their last segment: what is missing is the burial.
+            publish(
+                MarkValue(
+                    durableOffset: scan.startOffset,
+                    segmentBase: scan.startOffset,
+                    isEnded: true
+                ),
+                mark
+            )
+            return nil
+        }
         if let end = scan.endOffset, let position = scan.endPosition {
-            // The end is there; only the mark was not.
+            // The end is there; only the mark was not. Its writer may have failed to sync it.
+            try io { () throws(FileIOError) in
+                try makeDurable(scan, from: durable)
+                try fileSystem.syncDirectory(directory)
+            }
             publish(
                 MarkValue(
                     durableOffset: end,
@@ -78,12 +94,17 @@ extension LogDirectory {
     }
 
     /// Everything below this offset had been synced, or a consumer has seen it.
+    ///
+    /// The checkpoint of a consumer that has seen the end is one above it. That end was durable, so
+    /// it is found, unless all segments were deleted since.
     private func durableOffset(
         _ id: LogID,
         _ scan: LogScan,
         _ mark: DurableMark
     ) throws(EventLogError) -> Offset {
-        let checkpoint = try CheckpointStore.highest(id, paths: paths, fileSystem: fileSystem)
+        let checkpoint =
+            scan.isDeleted
+            ? .zero : try CheckpointStore.highest(id, paths: paths, fileSystem: fileSystem)
         let marked = mark.load()?.durableOffset ?? .zero
         return max(max(marked, scan.highestMark), checkpoint)
     }
@@ -153,19 +174,7 @@ extension LogDirectory {
         let bytes = header.encoded() + frame
         var moved: [String] = []
         do throws(FileIOError) {
-            for segment in scan.segments {
-                let file = try fileSystem.open(segment.path, .readWrite)
-                defer { file.close() }
-                if segment.end > durable {
-                    // A sync that failed under the writer, or a sync fault that it never saw, may
-                    // have left bytes that reads see and no later sync writes: the same again.
-                    let bytes = try file.read(at: 0, count: Int(clamping: segment.byteCount))
-                    try file.write(bytes, at: 0)
-                }
-                try file.sync()
-                // Gives back the space that was reserved beyond the end of the file.
-                try file.truncate(to: min(segment.byteCount, try file.size()))
-            }
+            try makeDurable(scan, from: durable.advanced(by: 1))
             for segment in scan.segments where segment.frameCount == 0 && segment.base >= end {
                 moved.append(try moveAside(segment.path))
             }
@@ -194,6 +203,25 @@ extension LogDirectory {
             mark
         )
         return moved
+    }
+
+    /// Syncs every segment of a log.
+    ///
+    /// A sync that failed under the writer, or a sync fault that it never saw, may have left bytes
+    /// that reads see and no later sync writes: segments that end at `first` or later are written
+    /// again as they are.
+    private func makeDurable(_ scan: LogScan, from first: Offset) throws(FileIOError) {
+        for segment in scan.segments {
+            let file = try fileSystem.open(segment.path, .readWrite)
+            defer { file.close() }
+            if segment.end >= first {
+                let bytes = try file.read(at: 0, count: Int(clamping: segment.byteCount))
+                try file.write(bytes, at: 0)
+            }
+            try file.sync()
+            // Gives back the space that was reserved beyond the end of the file.
+            try file.truncate(to: min(segment.byteCount, try file.size()))
+        }
     }
 
     /// Takes the beginning of a frame whose rest is absent out of the last segment, into a file of

@@ -21,6 +21,8 @@ struct LogScan {
     private(set) var segments: [Segment] = []
     /// The first offset that may be there: lower ones were deleted by retention.
     private(set) var startOffset = Offset.zero
+    /// Whether retention has deleted every segment, of which the last had the log's end.
+    private(set) var isDeleted = false
     /// Offsets between valid frames that are in none.
     private(set) var gaps: [Range<Offset>] = []
     /// The end of the valid frames, or of what a valid header proves to have been assigned.
@@ -52,6 +54,7 @@ struct LogScan {
             )
         }
         startOffset = Self.deletedEnd(deleted, first: bases.first)
+        isDeleted = bases.isEmpty && !deleted.isEmpty
         validEnd = startOffset
         for (index, base) in bases.enumerated() {
             let successor = index + 1 < bases.count ? bases[index + 1] : nil

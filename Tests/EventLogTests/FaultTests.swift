@@ -77,6 +77,29 @@ struct FaultTests {
         #expect(number > 50)
     }
 
+    @Test("an end whose sync failed is made durable by the recovery that finds it")
+    func unsyncedEnd() throws {
+        let fileSystem = MemoryFileSystem()
+        let lane = try makeDirectory(fileSystem).openLane(0, smallConfiguration())
+        try lane.append(text: "kept")
+        try lane.write()
+        try lane.commit()
+        fileSystem.failSyncs(1)
+        #expect(throws: EventLogError.self) { try lane.close() }
+        // The process ends, and reads still see the end frame that the disk has lost.
+        let killed = fileSystem.killClone()
+        _ = try makeDirectory(killed).recover()
+        #expect(try makeDirectory(killed).log(lane.logID)?.endOffset == Offset(2))
+        var random = Seeded(1)
+        let clone = killed.crashClone(probability: 0, using: &random)
+        let report = try makeDirectory(clone).inspect(lane.logID)
+        #expect(report.endOffset == Offset(2))
+        let scan = try readAll(try makeDirectory(killed), lane.logID)
+        #expect(scan.last == .end(2))
+        let cut = try makeDirectory(clone)
+        #expect(try cut.recover().isEmpty, "the end is found, not made anew")
+    }
+
     @Test(
         "the end of a segment that a power cut took is a skip, unless it had been durable",
         arguments: [false, true]

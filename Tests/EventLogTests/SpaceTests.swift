@@ -291,6 +291,40 @@ struct RetentionTests {
             number += 1
         }
     }
+
+    @Test(
+        "deletion that fails at any operation before a power cut leaves the log's end where it was"
+    )
+    func powerCuts() throws {
+        let original = MemoryFileSystem()
+        let time = ManualTimeSource()
+        let first = try makeDirectory(original, time: time)
+        let id = try makeLog(first, original, time, records: 6)
+        // What a consumer stores that has been told of the end, too.
+        try first.checkpoints(consumer: "a").store(id, Offset(8))
+        var number = 1
+        while true {
+            var random = Seeded(UInt64(number))
+            let base = original.crashClone(probability: 0, using: &random)
+            let faulting = FaultingFileSystem(base, .init(first: number))
+            let policy = RetentionPolicy(deletesConsumed: true)
+            let failing = try? makeDirectory(faulting, time: time)
+            _ = try? failing?.deleteSegments(consumedBy: ["a"], retain: policy)
+            let clone = base.crashClone(probability: 0, using: &random)
+            let directory = try makeDirectory(clone, time: time)
+            for report in try directory.recover() {
+                #expect(report.endOffset == Offset(7), "operation \(number): \(report)")
+                #expect(report.losses.isEmpty, "operation \(number): \(report)")
+            }
+            let ends = try directory.logs().map(\.endOffset)
+            #expect(ends.allSatisfy { $0 == Offset(7) }, "operation \(number): \(ends)")
+            try directory.deleteSegments(consumedBy: ["a"], retain: policy)
+            #expect(try directory.log(id) == nil, "operation \(number)")
+            if !faulting.hasFailed { break }
+            number += 1
+        }
+        #expect(number > 10)
+    }
 }
 
 @Suite("Sealed log")
