@@ -21,6 +21,8 @@ from test_kafka_crash import paced
 
 ALL_TIME = {"from_": "2000-01-01T00:00:00Z"}
 EVIL = "evil"
+# Offsets of a log that arrive with holes between them: more than the ranges that are kept of one log.
+PIECES = 1500
 
 
 def hostile_messages(
