@@ -216,6 +216,41 @@ struct ExactlyOnceTests {
         }
     }
 
+    @Test("rows only move into partitions that were committed before, so that no answer lacks them")
+    func partitionsFirst() async throws {
+        try await World.with { world in
+            // A reader whose snapshot has the move must not have planned without the partition:
+            // the transaction that moves rows attaches none.
+            let attached = Mutex<[Int64?]>([])
+            var hooks = AggregatorHooks()
+            hooks.compaction = { step, backend in
+                guard step == .commit else { return nil }
+                let found = try? world.connect().query(
+                    """
+                    SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                    WHERE l.pid = $1 AND c.relkind = 'p' AND l.mode IN
+                        ('ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'AccessExclusiveLock')
+                    """,
+                    [.int(Int64(backend))]
+                )
+                attached.withLock { $0.append(found?.int(0, 0)) }
+                return nil
+            }
+            var scenario = Scenario(seed: 5_000)
+            try scenario.writeLog(world, records: 60)
+            let quiet = world.configuration
+            try await world.whileRunning([world.aggregator(quiet, hooks: hooks)]) {
+                #expect(await world.isFolded())
+            }
+            try await world.aggregator(quiet, hooks: hooks).compactAll()
+            let rounds = attached.withLock { $0 }
+            #expect(rounds.count >= scenario.models.count)
+            #expect(rounds.allSatisfy { $0 == 0 }, "\(rounds)")
+            try await world.compact()
+            try scenario.check(world, "partition by partition")
+        }
+    }
+
     @Test("a database restored from a backup is filled again", arguments: [false, true])
     func restored(whileRunning: Bool) async throws {
         let database = try TestDatabase()
