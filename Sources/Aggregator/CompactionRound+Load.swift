@@ -15,21 +15,22 @@ struct ReplayPartitions {
 /// Rows that come from memory instead of the delta table: a replay, which alone writes to its
 /// generation.
 extension CompactionRound {
-    /// Merges rows into all tiers, in the transaction that is open.
+    /// Brings rows into order, for all tiers.
     ///
     /// - Parameters:
-    ///   - rows: Rows of the finest tier, in any order.
-    ///   - partitions: What is known of the partitions; what lies behind the last bucket of one is
-    ///     only copied. Those that are not in it are looked at.
-    func load(
-        _ rows: RowSet,
-        _ partitions: inout ReplayPartitions,
-        _ groups: inout KeyGroupCache,
-        _ hashes: inout ValueHashes
-    ) throws(CompactionFailure) {
-        guard !rows.isEmpty else { return }
-        var all = rows
-        var result = Result()
+    ///   - runs: Rows of the finest tier, as ascending runs.
+    ///   - written: The last bucket of each partition; those that are not in it are looked at.
+    /// - Returns: What is to be written, at most one piece for each partition; what lies behind the
+    ///   last bucket of one is only copied.
+    func pieces(
+        _ runs: [RowSet],
+        _ written: [String: Int64]
+    ) throws(CompactionFailure) -> [ReplayPiece] {
+        var pieces: [ReplayPiece] = []
+        var all: RowSet
+        do throws(MeasureError) { all = try RowSet.merged(runs, definition) } catch {
+            throw .malformed(error, table: table.deltaTable)
+        }
         for tier in definition.tiers {
             all.coarsen(to: tier)
             if !all.isAscending { all = try merged(all, table.table(tier)) }
@@ -39,63 +40,104 @@ extension CompactionRound {
             while start < rows.count {
                 let partition = Partition(tier, holding: rows.buckets[start])
                 let name = table.table(tier, partition)
-                let last = try lastBucket(of: name, partitions.written)
-                var end = start
-                while end < rows.count, rows.buckets[end] < partition.upperBound,
-                    rows.buckets[end] <= last
-                { end += 1 }
-                if last > .min { partitions.written[name] = last }
-                if end > start {
-                    try database { () throws(PostgresError) in
-                        try attach(partition, of: tier, name, &partitions)
-                    }
-                    try amend(tier, with: rows.part(start..<end), &groups, &hashes, &result)
-                    start = end
-                }
+                let (last, isNew) = try lastBucket(of: name, written)
+                var middle = start
+                while middle < rows.count, rows.buckets[middle] < partition.upperBound,
+                    rows.buckets[middle] <= last
+                { middle += 1 }
+                var end = middle
                 while end < rows.count, rows.buckets[end] < partition.upperBound { end += 1 }
-                guard end > start else { continue }
-                let isBounded = isBounded(rows, start..<end)
-                try database { () throws(PostgresError) in
-                    if isBounded {
-                        try copy(rows, start..<end, to: partition, of: tier, name, &partitions)
-                    } else {
-                        try attach(partition, of: tier, name, &partitions)
-                    }
-                }
-                if !isBounded {
-                    try amend(tier, with: rows.part(start..<end), &groups, &hashes, &result)
-                }
-                partitions.written[name] = max(last, rows.buckets[end - 1])
+                pieces.append(
+                    ReplayPiece(
+                        table: table,
+                        tier: tier,
+                        partition: partition,
+                        name: name,
+                        last: last,
+                        isNew: isNew,
+                        rows: rows,
+                        amended: start..<middle,
+                        appended: middle..<end,
+                        isBounded: isBounded(rows, middle..<end)
+                    )
+                )
                 start = end
             }
         }
+        return pieces
     }
 
-    /// Appends rows to a partition, which need not be there. Rows of a new one are frozen: they are
-    /// seen with the transaction that makes it, or not at all.
+    /// Merges a piece into its partition, in the transaction that is open.
+    ///
+    /// - Parameters:
+    ///   - piece: The rows.
+    ///   - partitions: What is known of the partitions.
+    func write(
+        _ piece: ReplayPiece,
+        _ partitions: inout ReplayPartitions,
+        _ groups: inout KeyGroupCache,
+        _ hashes: inout ValueHashes
+    ) throws(CompactionFailure) {
+        var result = Result()
+        let (tier, partition, name) = (piece.tier, piece.partition, piece.name)
+        if !piece.amended.isEmpty {
+            try database { () throws(PostgresError) in
+                try attach(partition, of: tier, name, &partitions)
+            }
+            let rows = piece.rows.part(piece.amended)
+            try amend(tier, with: rows, &groups, &hashes, &result)
+        }
+        if !piece.appended.isEmpty {
+            if piece.isBounded {
+                try database { () throws(PostgresError) in try copy(piece, &partitions) }
+            } else {
+                try database { () throws(PostgresError) in
+                    try attach(partition, of: tier, name, &partitions)
+                }
+                let rows = piece.rows.part(piece.appended)
+                try amend(tier, with: rows, &groups, &hashes, &result)
+            }
+        }
+        partitions.written[name] = piece.lastWritten
+    }
+
+    /// Writes a piece to a table of its own, in the transaction that is open. Its rows are frozen:
+    /// they are seen with the transaction that makes it, or not at all.
+    func stage(_ piece: ReplayPiece, _ name: String) throws(PostgresError) {
+        try connection.execute(
+            """
+            CREATE TABLE \(name)
+                (LIKE \(table.table(piece.tier)) INCLUDING ALL EXCLUDING INDEXES)
+            """
+        )
+        try append(piece, to: name, isFrozen: true)
+    }
+
+    private func append(
+        _ piece: ReplayPiece,
+        to name: String,
+        isFrozen: Bool
+    ) throws(PostgresError) {
+        try connection.copyIn(table.copy(into: name, isFrozen: isFrozen)) {
+            (writer: inout CopyWriter) throws(PostgresError) in
+            try writer.rows(piece.rows, piece.appended, columns: table.columns.count)
+        }
+    }
+
+    /// Appends rows to a partition, which need not be there.
     private func copy(
-        _ rows: RowSet,
-        _ range: Range<Int>,
-        to partition: Partition,
-        of tier: Tier,
-        _ name: String,
+        _ piece: ReplayPiece,
         _ partitions: inout ReplayPartitions
     ) throws(PostgresError) {
-        let missing = try connection.query("SELECT to_regclass($1) IS NULL", [.text(name)])
-        let isNew = missing.bool(0, 0) == true
-        if isNew {
-            try connection.execute(
-                """
-                CREATE TABLE \(name) (LIKE \(table.table(tier)) INCLUDING ALL EXCLUDING INDEXES)
-                """
-            )
-            partitions.loose.insert(name)
+        if piece.isNew {
+            try stage(piece, piece.name)
+            partitions.loose.insert(piece.name)
+        } else {
+            try append(piece, to: piece.name, isFrozen: false)
         }
-        try connection.copyIn(table.copy(into: name, isFrozen: isNew)) {
-            (writer: inout CopyWriter) throws(PostgresError) in
-            try writer.rows(rows, range, columns: table.columns.count)
+        if !partitions.areLeftLoose {
+            try attach(piece.partition, of: piece.tier, piece.name, &partitions)
         }
-        if !partitions.areLeftLoose { try attach(partition, of: tier, name, &partitions) }
     }
 
     /// Makes a partition that is loose a part of its table, with the indexes.
@@ -109,13 +151,14 @@ extension CompactionRound {
         try connection.execute(attachment(of: partition, tier, name))
     }
 
-    /// Makes all partitions that are loose parts of their tables.
-    func attachLoose() throws(PostgresError) {
+    /// The partitions that are loose.
+    func loosePartitions() throws(PostgresError) -> [LoosePartition] {
+        var result: [LoosePartition] = []
         for tier in definition.tiers {
             let prefix = "\(definition.name)_\(tier.rawValue)_"
             let loose = try connection.query(
                 """
-                SELECT format('%I.%I', $1::text, c.relname) FROM pg_class c
+                SELECT format('%I.%I', $1::text, c.relname), pg_table_size(c.oid) FROM pg_class c
                 WHERE c.relnamespace = $1::text::regnamespace AND c.relkind = 'r'
                     AND NOT c.relispartition AND starts_with(c.relname, $2)
                     AND substr(c.relname, length($2) + 1) ~ '^p[0-9]+$'
@@ -127,23 +170,30 @@ extension CompactionRound {
                 // Only rows make such a table, and any of them says which partition it is.
                 let found = try connection.query("SELECT bucket FROM \(name) LIMIT 1")
                 guard found.rowCount == 1, let bucket = found.timestamp(0, 0) else { continue }
-                try connection.execute(
-                    attachment(of: Partition(tier, holding: bucket), tier, name)
+                let partition = Partition(tier, holding: bucket)
+                result.append(
+                    LoosePartition(
+                        statement: attachment(of: partition, tier, name),
+                        byteCount: Int(loose.int(row, 1) ?? 0)
+                    )
                 )
             }
         }
+        return result
     }
 
-    /// The last bucket that has rows in a partition, which need not be there.
+    /// The last bucket that has rows in a partition, which need not be there, and whether it is
+    /// not.
     private func lastBucket(
         of name: String,
         _ written: [String: Int64]
-    ) throws(CompactionFailure) -> Int64 {
-        if let known = written[name] { return known }
+    ) throws(CompactionFailure) -> (last: Int64, isNew: Bool) {
+        if let known = written[name], known > .min { return (known, false) }
         return try database { () throws(PostgresError) in
             let missing = try connection.query("SELECT to_regclass($1) IS NULL", [.text(name)])
-            if missing.bool(0, 0) == true { return .min }
-            return try connection.query("SELECT max(bucket) FROM \(name)").timestamp(0, 0) ?? .min
+            if missing.bool(0, 0) == true { return (.min, true) }
+            let found = try connection.query("SELECT max(bucket) FROM \(name)")
+            return (found.timestamp(0, 0) ?? .min, false)
         }
     }
 

@@ -41,6 +41,8 @@ final class KafkaReplaySource: ReplaySource {
 
     var name: String { "the topic \"\(source.topic)\"" }
 
+    var isReadAhead: Bool { false }
+
     /// Records are appended after they completed, or not much before; the append times of a log
     /// ascend with its offsets, as long as its clock does.
     func latestCompletion(of log: LogID, _ offsets: OffsetRanges) -> Int64? {

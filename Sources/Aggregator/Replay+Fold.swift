@@ -93,18 +93,18 @@ extension Replay {
             wanted: wanted,
             folded: remainder.folded,
             limits: limits,
-            latest: configuration.latestCompletion(time)
+            latest: configuration.latestCompletion(time),
+            postgres: configuration.postgres
         )
-        let thread = NamedThread(name: "replay-fold") { folder.run(into: feed) }
+        let thread = NamedThread(name: "replay-read") { folder.run(into: feed) }
         defer {
             feed.cancel()
             thread.join()
         }
         var folded: UInt64 = 0
-        while let batch = try feed.next() {
-            try hold(batch)
-            folded += batch.offsetCount
-            feed.reuse(batch.output)
+        while let run = try feed.next() {
+            folded += run.offsetCount
+            held.append(run)
             if try isFull() { try writeHeld() }
             progress(remainder.done + folded, remainder.total)
         }
@@ -113,14 +113,6 @@ extension Replay {
         progress(remainder.done + folded, remainder.total)
         report.folded += folded
         return folded
-    }
-
-    /// Takes the rows of a batch, with the ids that the database has for their values.
-    private func hold(_ batch: ReplayBatch) throws(ReplayError) {
-        let ids = try sql { () throws(PostgresError) in
-            try dimensions.resolve(batch.output.rollups, on: connection) {}
-        }
-        try merging { () throws(MeasureError) in try held.append(batch, ids) }
     }
 
     /// Translates the errors of merging rows that were just folded.
@@ -142,68 +134,6 @@ extension Replay {
         return held.rowCount >= limits.heldRowsMax / 2 || held.byteCount >= limits.heldBytesMax / 2
     }
 
-    /// Writes what is held and the offsets that it stands for, in one transaction.
-    private func writeHeld() throws(ReplayError) {
-        guard held.offsetCount > 0 else { return }
-        let transaction = FoldTransaction(
-            connection: connection,
-            catalog: catalog,
-            observer: nil
-        )
-        let isDirect = loadsTiers && held.rowCount >= limits.directRowsMin
-        do throws(FoldFailure) {
-            try transaction.rebuild(held.wanted) { () throws(FoldFailure) in
-                for (index, table) in tables.enumerated() {
-                    let rows = held.takeRows(of: index)
-                    if isDirect {
-                        try writeTiers(rows, of: table)
-                    } else if !rows.isEmpty {
-                        try transaction.database { () throws(PostgresError) in
-                            try copyDeltas(rows, to: table)
-                        }
-                    }
-                }
-            }
-        } catch {
-            switch error {
-            case .database(let error), .inDoubt(let error): throw .database(error)
-            case .miss, .generationChanged:
-                throw .refused("generation \(building) was changed by somebody else")
-            }
-        }
-        held.removeAll()
-    }
-
-    /// Appends rows to the deltas, as a live fold does.
-    private func copyDeltas(
-        _ rows: RowSet,
-        to table: RollupTable
-    ) throws(PostgresError) {
-        try connection.copyIn(table.copy(into: table.deltaTable)) {
-            (writer: inout CopyWriter) throws(PostgresError) in
-            try writer.rows(rows, 0..<rows.count, columns: table.columns.count)
-        }
-    }
-
-    /// Merges rows into the tiers without the way through the delta tables: nobody else writes to
-    /// this generation.
-    private func writeTiers(_ rows: RowSet, of table: RollupTable) throws(FoldFailure) {
-        do throws(CompactionFailure) {
-            try round(table).load(rows, &partitions, &groups, &hashes)
-        } catch {
-            switch error {
-            case .database(let error): throw .database(error)
-            case .malformed(let error, let table):
-                throw .database(
-                    PostgresError(
-                        call: "Replay.write",
-                        message: "a row of \(table) is damaged: \(error)"
-                    )
-                )
-            }
-        }
-    }
-
     /// A round of the compactor over one rollup of the generation that is being built.
     func round(_ table: RollupTable) -> CompactionRound {
         CompactionRound(
@@ -212,15 +142,5 @@ extension Replay {
             table: table,
             observer: nil
         )
-    }
-
-    /// Makes the partitions that were left loose, also by a replay that was killed, parts of their
-    /// tables; from here on new ones are so at once.
-    func attachPartitions() throws(ReplayError) {
-        try sql { () throws(PostgresError) in
-            for table in tables { try round(table).attachLoose() }
-        }
-        partitions.loose.removeAll()
-        partitions.areLeftLoose = false
     }
 }

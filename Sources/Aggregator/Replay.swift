@@ -77,9 +77,8 @@ package final class Replay {
     let time: any TimeSource
     /// Holds the advisory lock and makes the switch.
     let control: PostgresConnection
-    /// Folds.
+    /// Writes.
     let connection: PostgresConnection
-    var dimensions = DimensionCache(countMax: 500_000)
     /// The generation that is rebuilt.
     var active = 0
     /// The rollups of the active generation, as written to the one that is being built.
@@ -132,16 +131,7 @@ package final class Replay {
                 configuration.postgres,
                 applicationName: "sluice-replay"
             )
-            connection = try PostgresConnection(
-                configuration.postgres,
-                applicationName: "sluice-replay-fold"
-            )
-            // A commit that a crash of the server loses is made again: rows and offsets are one
-            // transaction, and the switch comes behind all of them.
-            // Indexes of whole partitions are sorted in memory; chosen.
-            try connection.execute(
-                "SET jit = off; SET synchronous_commit = off; SET maintenance_work_mem = '256MB'"
-            )
+            connection = try Self.session(configuration.postgres, "sluice-replay-fold")
         } catch { throw .database(error) }
     }
 

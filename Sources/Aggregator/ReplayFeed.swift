@@ -4,7 +4,7 @@ import Rollups
 import Synchronization
 import Threads
 
-/// Records that were folded together, on their way to the tables.
+/// Records that are folded together.
 struct ReplayBatch: Sendable {
     var output: FoldOutput
     /// The offsets that were folded.
@@ -12,27 +12,41 @@ struct ReplayBatch: Sendable {
     /// How many offsets that are.
     var offsetCount: UInt64 = 0
 
-    /// Whether it is large enough to be handed on.
+    /// Whether it is large enough.
     func isFull(_ limits: ReplayLimits) -> Bool {
         offsetCount >= limits.recordsMax || output.rowCount >= limits.rowsMax
             || folded.count >= limits.logsMax
     }
 }
 
+/// Rows of records that were folded together, on their way to the tables.
+struct ReplayRun: Sendable {
+    /// The rows of each rollup, ascending by key, with the ids that the database has for values.
+    let rows: [RowSet]
+    /// The offsets that were folded.
+    let folded: [LogID: OffsetRanges]
+    /// How many offsets that are.
+    let offsetCount: UInt64
+}
+
 /// How much a replay folds before it writes; bounds its memory.
 package struct ReplayLimits: Sendable {
     /// Most records folded together. Chosen: what the measures of so many records take in memory,
-    /// over all rollups, is about 100 MB; three batches are there at once.
-    package var recordsMax: UInt64 = 500_000
+    /// over all rollups, is about 50 MB, and their rows as much again; each thread that folds has
+    /// one batch.
+    package var recordsMax: UInt64 = 250_000
+    /// Threads that fold, where the order of records does not matter. Chosen: while two fold,
+    /// PostgreSQL has nothing to do or is the bottleneck itself.
+    package var foldersMax = 2
     /// Most rows folded together; about 300 bytes each.
     package var rowsMax = 500_000
     /// Rows held back to be written in one transaction; about 300 bytes each, three times that
     /// while they are brought into order. Chosen: rows of one bucket that are in two transactions
     /// cost five times what they cost in one.
-    package var heldRowsMax = 800_000
+    package var heldRowsMax = 1_200_000
     /// Most bytes of rows held back, for those with large sketches; three times that while they are
     /// brought into order. Chosen.
-    package var heldBytesMax = 256 << 20
+    package var heldBytesMax = 384 << 20
     /// Most records of one transaction. Chosen: half a minute's work, which a replay that is
     /// killed has to do again.
     package var heldRecordsMax: UInt64 = 10_000_000
@@ -41,6 +55,9 @@ package struct ReplayLimits: Sendable {
     /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen:
     /// merging into the tiers costs some statements for each of them.
     package var directRowsMin = 2_000
+    /// A transaction of fewer rows is written by one session alone. Chosen: another one is there in
+    /// some hundredths of a second.
+    package var sharedRowsMin = 50_000
 
     /// The defaults.
     package init() {}
@@ -67,13 +84,11 @@ struct ReplayPassed: Sendable {
     }
 }
 
-/// Hands batches from the thread that folds to the one that writes; one waits at most.
+/// Hands rows from the threads that fold to the one that writes; one batch waits at most.
 final class ReplayFeed: Sendable {
     private struct State {
-        var waiting: ReplayBatch?
-        /// Outputs that were written, whose memory is used again.
-        var spare: [FoldOutput] = []
-        /// What came of it, once the last batch has been given.
+        var waiting: ReplayRun?
+        /// What came of it, once the last rows have been given.
         var end: Result<ReplayPassed, ReplayError>?
         var isCancelled = false
     }
@@ -81,24 +96,24 @@ final class ReplayFeed: Sendable {
     private let state = Mutex(State())
     private let doorbell = Doorbell()
 
-    /// Gives a batch away; waits while another waits.
+    /// Gives rows away; waits while others wait.
     ///
-    /// - Returns: Memory for the next one; nil when nobody wants more.
-    func offer(_ batch: ReplayBatch) -> FoldOutput? {
+    /// - Returns: Whether more are wanted.
+    func offer(_ run: ReplayRun) -> Bool {
         while true {
             let rung = doorbell.count
-            let answer: (isTaken: Bool, isCancelled: Bool) = state.withLock { state in
-                if state.isCancelled { return (false, true) }
-                guard state.waiting == nil else { return (false, false) }
-                state.waiting = batch
-                return (true, false)
+            let answer: Bool? = state.withLock { state in
+                if state.isCancelled { return false }
+                guard state.waiting == nil else { return nil }
+                state.waiting = run
+                return true
             }
-            if answer.isCancelled { return nil }
-            if answer.isTaken { break }
+            if let answer {
+                doorbell.ring()
+                return answer
+            }
             doorbell.wait(since: rung)
         }
-        doorbell.ring()
-        return state.withLock { $0.spare.popLast() } ?? batch.output.emptyCopy
     }
 
     /// Says that nothing more comes.
@@ -107,17 +122,17 @@ final class ReplayFeed: Sendable {
         doorbell.ring()
     }
 
-    /// The next batch; nil when nothing more comes.
-    func next() throws(ReplayError) -> ReplayBatch? {
+    /// The next rows; nil when nothing more comes.
+    func next() throws(ReplayError) -> ReplayRun? {
         while true {
             let rung = doorbell.count
-            let (batch, end) = state.withLock { state in
+            let (run, end) = state.withLock { state in
                 defer { state.waiting = nil }
                 return (state.waiting, state.waiting == nil ? state.end : nil)
             }
-            if let batch {
+            if let run {
                 doorbell.ring()
-                return batch
+                return run
             }
             if let end {
                 _ = try end.get()
@@ -133,13 +148,6 @@ final class ReplayFeed: Sendable {
         return ReplayPassed()
     }
 
-    /// Gives an output back.
-    func reuse(_ output: consuming FoldOutput) {
-        output.removeAll()
-        let emptied = output
-        state.withLock { if $0.spare.count < 2 { $0.spare.append(emptied) } }
-    }
-
     /// Lets the other side end.
     func cancel() {
         state.withLock {
@@ -147,12 +155,5 @@ final class ReplayFeed: Sendable {
             $0.waiting = nil
         }
         doorbell.ring()
-    }
-}
-
-extension FoldOutput {
-    /// An empty output for the same rollups.
-    var emptyCopy: FoldOutput {
-        FoldOutput(rollups.definitions, horizons: rollups.horizons)
     }
 }

@@ -9,7 +9,7 @@ struct ReplayHold {
     private let definitions: [RollupDefinition]
     /// The rows of each rollup: ascending runs, one for each batch, so that bringing them into
     /// order is merging; equal keys may be there more than once.
-    private var rows: [RowSet]
+    private var runs: [[RowSet]]
     /// The offsets that were folded.
     private(set) var folded: [LogID: OffsetRanges] = [:]
     /// How many offsets that are.
@@ -18,57 +18,42 @@ struct ReplayHold {
     /// Holds nothing yet.
     init(_ definitions: [RollupDefinition]) {
         self.definitions = definitions
-        rows = definitions.map { RowSet($0) }
+        runs = definitions.map { _ in [] }
     }
 
     /// Rows of all rollups.
-    var rowCount: Int { rows.reduce(0) { $0 + $1.count } }
+    var rowCount: Int { runs.joined().reduce(0) { $0 + $1.count } }
 
     /// What the rows of all rollups take in memory.
-    var byteCount: Int { rows.reduce(0) { $0 + $1.byteCount } }
+    var byteCount: Int { runs.joined().reduce(0) { $0 + $1.byteCount } }
 
     /// The logs with their offsets, ascending: the order in which their rows are locked.
     var wanted: [(log: LogID, offsets: OffsetRanges)] {
         folded.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 
-    /// Adds what was folded together, in order: this is done while the next batch is folded.
-    ///
-    /// - Parameters:
-    ///   - batch: The rows, whose rollups are those of this.
-    ///   - ids: The database's id of each value of each dimension, by its place in the batch.
-    mutating func append(_ batch: ReplayBatch, _ ids: [[Int32]]) throws(MeasureError) {
-        let output = batch.output.rollups
-        for (index, definition) in definitions.enumerated() {
-            let places = definition.dimensions.map { dimension in
-                dimension.isInteger ? -1 : output.dimensions.firstIndex(of: dimension) ?? -1
-            }
-            var run = RowSet(definition)
-            output.forEachRow(of: index) { row in run.append(row, places, ids) }
-            run = try run.merged(definition)
-            if rows[index].isEmpty {
-                rows[index] = run
-            } else {
-                rows[index].append(contentsOf: run)
-            }
+    /// Adds what was folded together.
+    mutating func append(_ run: consuming ReplayRun) {
+        for (index, rows) in run.rows.enumerated() where !rows.isEmpty {
+            runs[index].append(rows)
         }
-        for (log, offsets) in batch.folded {
+        for (log, offsets) in run.folded {
             folded[log, default: OffsetRanges()].formUnion(offsets)
         }
-        offsetCount += batch.offsetCount
+        offsetCount += run.offsetCount
     }
 
     /// Merges the rows of equal keys.
     mutating func merge() throws(MeasureError) {
         for (index, definition) in definitions.enumerated() {
-            rows[index] = try rows[index].merged(definition)
+            runs[index] = [try RowSet.merged(takeRows(of: index), definition)]
         }
     }
 
-    /// Gives the rows of a rollup away.
-    mutating func takeRows(of rollup: Int) -> RowSet {
-        var taken = RowSet(definitions[rollup])
-        swap(&taken, &rows[rollup])
+    /// Gives the rows of a rollup away, as ascending runs.
+    mutating func takeRows(of rollup: Int) -> [RowSet] {
+        var taken: [RowSet] = []
+        swap(&taken, &runs[rollup])
         return taken
     }
 

@@ -13,6 +13,10 @@ protocol ReplaySource: Sendable {
     /// What the records are read from, for people.
     var name: String { get }
 
+    /// Whether records may be folded later than they are read, and in any order; otherwise folding
+    /// one says whether its log is trusted with the next.
+    var isReadAhead: Bool { get }
+
     /// Reads what is wanted, each record once.
     ///
     /// - Parameters:
@@ -41,6 +45,8 @@ struct LogReplaySource: ReplaySource {
     let directory: LogDirectory
 
     var name: String { "the event logs of this data directory" }
+
+    var isReadAhead: Bool { true }
 
     /// Logs read at once; each may hold 1 MiB. Chosen: more than the lanes of a machine.
     private static let readersMax = 32
@@ -142,45 +148,5 @@ struct LogReplaySource: ReplaySource {
             }
         }
         return false
-    }
-}
-
-/// Folds what a source reads, on a thread of its own.
-struct ReplayFolder: Sendable {
-    let source: any ReplaySource
-    let catalog: RollupCatalog
-    let wanted: [LogID: OffsetRanges]
-    let folded: [LogID: OffsetRanges]
-    let limits: ReplayLimits
-    /// Completion after this went to the dead letters.
-    let latest: Int64
-
-    /// Reads and folds everything that is wanted.
-    func run(into feed: ReplayFeed) {
-        var batch = ReplayBatch(output: catalog.makeOutput())
-        do throws(ReplayError) {
-            let passed = try source.read(wanted, folded: folded) {
-                item,
-                log,
-                offsets,
-                trust throws(ReplayError) in
-                batch.output.fold(item, of: log, wanted: offsets, latest: latest, &trust)
-                var folded = offsets
-                if !trust.refused.isEmpty {
-                    var refused = OffsetRanges()
-                    for offset in trust.refused { refused.insert(offset..<(offset + 1)) }
-                    folded = folded.subtracting(refused)
-                }
-                batch.folded[log, default: OffsetRanges()].formUnion(folded)
-                batch.offsetCount += folded.offsetCount
-                guard batch.isFull(limits) else { return }
-                guard let output = feed.offer(batch) else { throw .refused("cancelled") }
-                batch = ReplayBatch(output: output)
-            }
-            if batch.offsetCount > 0 { _ = feed.offer(batch) }
-            feed.end(.success(passed))
-        } catch {
-            feed.end(.failure(error))
-        }
     }
 }

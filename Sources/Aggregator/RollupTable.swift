@@ -41,6 +41,15 @@ struct RollupTable: Sendable {
         table("\(tier.rawValue)_\(partition.suffix)")
     }
 
+    /// The name of a partition of the table of a tier, for SQL, without schema.
+    func name(_ tier: Tier, _ partition: Partition) -> String {
+        Self.quoted("\(definition.name)_\(tier.rawValue)_\(partition.suffix)")
+    }
+
+    /// A table of rows that do not count yet. No rollup's tables have such names: they end in a
+    /// tier or a partition.
+    func staged(_ suffix: String) -> String { "\(schema).staged_\(suffix)" }
+
     private func table(_ suffix: String) -> String {
         "\(schema).\(Self.quoted("\(definition.name)_\(suffix)"))"
     }

@@ -260,6 +260,64 @@ struct RowSet {
         return (result, isNew)
     }
 
+    /// The rows of some sets, each of which ascends, ascending by key, those of equal keys merged
+    /// into one.
+    static func merged(
+        _ runs: [RowSet],
+        _ definition: RollupDefinition
+    ) throws(MeasureError) -> RowSet {
+        let runs = runs.filter { !$0.isEmpty }
+        guard runs.count > 1 else { return runs.first ?? RowSet(definition) }
+        var result = RowSet(definition)
+        result.reserve(
+            runs.reduce(0) { $0 + $1.count },
+            runs.reduce(0) { $0 + $1.arena.count }
+        )
+        // The next row of each set, and its key: here comparisons cost least.
+        var next = [Int](repeating: 0, count: runs.count)
+        let width = result.width + 1
+        var keys = [Int64](repeating: 0, count: runs.count * width)
+        func load(_ run: Int) {
+            keys[run * width] = runs[run].buckets[next[run]]
+            let first = next[run] * (width - 1)
+            for place in 1..<width {
+                keys[run * width + place] = Int64(runs[run].ids[first + place - 1])
+            }
+        }
+        var open = Array(runs.indices)
+        for run in open { load(run) }
+        var least: [Int] = []
+        var accumulator = MeasureAccumulator()
+        while let first = open.first {
+            least.append(first)
+            for run in open.dropFirst() {
+                var place = 0
+                while place < width,
+                    keys[run * width + place] == keys[least[0] * width + place]
+                { place += 1 }
+                if place < width, keys[run * width + place] > keys[least[0] * width + place] {
+                    continue
+                }
+                if place < width { least.removeAll(keepingCapacity: true) }
+                least.append(run)
+            }
+            let (run, row) = (least[0], next[least[0]])
+            if least.count == 1 {
+                result.append(runs[run], row)
+            } else {
+                for run in least { try runs[run].add(next[run], to: &accumulator) }
+                result.append(accumulator, bucket: runs[run].buckets[row], key: runs[run].key(row))
+                accumulator.removeAll()
+            }
+            for run in least {
+                next[run] += 1
+                if next[run] < runs[run].count { load(run) } else { open.removeAll { $0 == run } }
+            }
+            least.removeAll(keepingCapacity: true)
+        }
+        return result
+    }
+
     /// Adds a row to an accumulator.
     func add(
         _ row: Int,
@@ -294,7 +352,8 @@ struct RowSet {
         }
     }
 
-    private mutating func reserve(_ rows: Int, _ bytes: Int) {
+    /// Makes room for rows with so many bytes of histograms and sketches.
+    mutating func reserve(_ rows: Int, _ bytes: Int) {
         buckets.reserveCapacity(rows)
         ids.reserveCapacity(rows * width)
         counts.reserveCapacity(rows)

@@ -205,12 +205,52 @@ package struct FoldBatch: Sendable {
         of rollup: Int,
         _ body: (borrowing FoldedRow) throws(E) -> Void
     ) throws(E) {
-        guard let source = sources[rollup] else {
-            return try tables[rollup].forEachRow(values, body)
+        try table(of: rollup).forEachRow(values, order: nil, body)
+    }
+
+    /// Calls the body with every row of a rollup, ascending by bucket and ids of values unless the
+    /// keys are too long for that.
+    ///
+    /// - Parameters:
+    ///   - rollup: The rollup.
+    ///   - ids: What each value of each text dimension is replaced by, by its place.
+    ///   - body: Gets the rows.
+    package func forEachRow<E: Error>(
+        of rollup: Int,
+        ascendingBy ids: [[Int32]],
+        _ body: (borrowing FoldedRow) throws(E) -> Void
+    ) throws(E) {
+        let table = table(of: rollup)
+        // Their ranks take fewer bits.
+        var ranks: [[Int32]] = ids.map { _ in [] }
+        for dimension in definitions[rollup].dimensions where !dimension.isInteger {
+            guard let place = dimensions.firstIndex(of: dimension) else { continue }
+            ranks[place] = Self.ranks(of: ids[place])
         }
+        try table.forEachRow(values, order: table.order(by: ranks), body)
+    }
+
+    /// The place of each id among the different ids, ascending; that of the first, which stands for
+    /// absent, and of all that are not larger than 0 is 0.
+    private static func ranks(of ids: [Int32]) -> [Int32] {
+        var ranks = [Int32](repeating: 0, count: ids.count)
+        var rank: Int32 = 0
+        var last: Int32 = 0
+        for index in ids.indices.dropFirst().sorted(by: { ids[$0] < ids[$1] })
+        where ids[index] > 0 {
+            if ids[index] > last { rank += 1 }
+            last = ids[index]
+            ranks[index] = rank
+        }
+        return ranks
+    }
+
+    /// The rows of a rollup, made of those of another one if need be.
+    private func table(of rollup: Int) -> RowTable {
+        guard let source = sources[rollup] else { return tables[rollup] }
         var table = tables[rollup]
         table.add(tables[source], dimensionCount: dimensions.count)
-        try table.forEachRow(values, body)
+        return table
     }
 }
 

@@ -249,8 +249,14 @@ struct RowTable: Sendable {
     }
 
     /// Calls the body with every row.
+    ///
+    /// - Parameters:
+    ///   - values: The values of the batch.
+    ///   - order: The rows in the order that is wanted; nil as they first came.
+    ///   - body: Gets the rows.
     func forEachRow<E: Error>(
         _ values: [ValueTable],
+        order: [RowOrder]?,
         _ body: (borrowing FoldedRow) throws(E) -> Void
     ) throws(E) {
         let latencies = GroupedSamples(self.latencies, rows: rowCount)
@@ -259,7 +265,8 @@ struct RowTable: Sendable {
         let credentials = GroupedSamples(self.credentials, rows: rowCount)
         var encoder = RowEncoder()
         var output: [UInt8] = []
-        for row in counts.indices {
+        for index in counts.indices {
+            let row = order.map { Int($0[index].row) } ?? index
             output.removeAll(keepingCapacity: true)
             encoder.histogram(latencies, row, into: &output)
             let first = output.count
@@ -282,5 +289,51 @@ struct RowTable: Sendable {
             )
             try body(folded)
         }
+    }
+}
+
+/// A row and its key as one number.
+struct RowOrder {
+    /// The key.
+    let key: UInt64
+    /// The row.
+    let row: UInt32
+}
+
+extension RowTable {
+    /// The rows ascending by bucket and ids of values; nil if the keys do not fit into a number.
+    ///
+    /// - Parameter ids: What each value of each text dimension is replaced by, by its place.
+    func order(by ids: [[Int32]]) -> [RowOrder]? {
+        guard rowCount > 0 else { return nil }
+        var (lowest, highest) = (Int64.max, Int64.min)
+        for row in 0..<rowCount {
+            lowest = min(lowest, bucket(of: row))
+            highest = max(highest, bucket(of: row))
+        }
+        var keys = [UInt64](repeating: 0, count: rowCount)
+        for row in 0..<rowCount {
+            keys[row] = UInt64((bucket(of: row) &- lowest) / tier.microseconds)
+        }
+        var bits = 64 - UInt64((highest &- lowest) / tier.microseconds).leadingZeroBitCount
+        for (index, place) in places.enumerated() {
+            let known: [Int32]? = definition.dimensions[index].isInteger ? nil : ids[place]
+            var numbers = [UInt32](repeating: 0, count: rowCount)
+            var largest: UInt32 = 0
+            for row in 0..<rowCount {
+                let value = self.keys[row * width + 2 + index]
+                let number = known.map { value == 0 ? 0 : $0[Int(value)] }
+                numbers[row] = number.map { UInt32(bitPattern: $0) } ?? value
+                largest = max(largest, numbers[row])
+            }
+            let more = 32 - largest.leadingZeroBitCount
+            bits += more
+            // Negative numbers would be in another order.
+            guard bits <= 64, largest <= UInt32(Int32.max) else { return nil }
+            for row in 0..<rowCount { keys[row] = keys[row] << more | UInt64(numbers[row]) }
+        }
+        var order = keys.indices.map { RowOrder(key: keys[$0], row: UInt32($0)) }
+        order.sort { $0.key < $1.key }
+        return order
     }
 }

@@ -31,6 +31,8 @@ struct ReplayTests {
         small.heldRecordsMax = UInt64(flush) * (flush % 2 == 0 ? 1 : 3)
         // Some batches go through the delta tables, some do not.
         small.directRowsMin = flush % 3 == 0 ? .max : flush * 2
+        // Some of the others are written by two sessions.
+        small.sharedRowsMin = flush * 3
         let limits = small
         return try await ThreadOwned(name: "replay", ()).run { _ in
             for attempt in 0... {
@@ -116,6 +118,31 @@ struct ReplayTests {
             #expect(try activeGeneration(world.connect()) == 2)
             try scenario.check(world)
             #expect(try await replay(world, verifies: true).differences.isEmpty)
+        }
+    }
+
+    @Test("what one session has committed and the other has not counted is written again")
+    func dropsUncounted() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 20)
+            for _ in 0..<3 { try scenario.writeLog(world, records: 500) }
+            try await world.fold([world.aggregator(world.configuration)])
+            let before = try hashes(world, 1)
+            await #expect(throws: ReplayError.self) {
+                try await replay(world, flush: 100, failing: 600)
+            }
+            // As a kill between the two commits leaves it.
+            try world.connect().execute(
+                "CREATE TABLE sluice_g2.staged_1_1 AS SELECT * FROM sluice_g1.api_15m"
+            )
+            let report = try await replay(world, flush: 100)
+            #expect(report.isResumed && report.generation == 2)
+            try await world.compact()
+            #expect(try hashes(world, 2) == before)
+            let left = try world.connect().query(
+                "SELECT count(*) FROM pg_class WHERE relname LIKE 'staged%'"
+            )
+            #expect(left.int(0, 0) == 0)
         }
     }
 

@@ -31,6 +31,46 @@ struct FoldTests {
         }
     }
 
+    @Test(
+        "rows come ascending by bucket and ids",
+        arguments: [Int32(1), Int32.max / 64]
+    )
+    func ascending(step: Int32) throws {
+        var random = SeededRandom(seed: 10)
+        var batch = FoldBatch()
+        for _ in 0..<1_000 { try batch.fold(RequestRecord.random(&random)) }
+        // Ids descend where values ascend.
+        let ids = batch.dimensions.indices.map { place in
+            (0..<Int32(max(1, batch.valueCount(at: place)))).map { (63 - $0) * step }
+        }
+        for (rollup, definition) in batch.definitions.enumerated() {
+            var keys: [[Int64]] = []
+            var orders: [[[UInt8]]] = [[], []]
+            batch.forEachRow(of: rollup, ascendingBy: ids) { row in
+                var key = [row.bucket]
+                for (index, dimension) in definition.dimensions.enumerated() {
+                    let value = row.valueIDs[index]
+                    let place = batch.dimensions.firstIndex(of: dimension) ?? 0
+                    key.append(
+                        dimension.isInteger || value == 0
+                            ? Int64(value) : Int64(ids[place][Int(value)])
+                    )
+                }
+                keys.append(key)
+                orders[0].append(row.latencyHistogram.copied() + row.clients.copied())
+            }
+            batch.forEachRow(of: rollup) { row in
+                orders[1].append(row.latencyHistogram.copied() + row.clients.copied())
+            }
+            #expect(Set(keys).count == keys.count && keys.count == orders[1].count)
+            #expect(Set(orders[0]) == Set(orders[1]))
+            let isAscending = zip(keys, keys.dropFirst()).allSatisfy {
+                $0.lexicographicallyPrecedes($1)
+            }
+            #expect(isAscending)
+        }
+    }
+
     /// Merges a batch's rows into sums and empties it.
     private static func flush(
         _ batch: inout FoldBatch,
