@@ -7,7 +7,7 @@ help:
 	@echo 'make run      install what is missing, build, serve the demo, print a usage table (Ctrl-C stops)'
 	@echo 'make test     set up and pass all tests'
 	@echo 'make check    the quick suite'
-	@echo 'make soak     every bit of a 1 MiB log flipped, every byte cut off (an hour)'
+	@echo 'make soak     every bit of a 1 MiB log flipped, every byte cut off, parsers fuzzed (hours)'
 	@echo 'make chaos    real processes killed, frozen, starved and restored at random [SEED= KILLS= RESTARTS= MINUTES=]'
 	@echo 'make sim      the seeded simulation: SEED=… repeats a failure, STEPS=… goes on for so long'
 	@echo 'make build    the release binary: .build/release/sluice'
@@ -37,6 +37,7 @@ soak:
 	@scripts/setup.sh test
 	SLUICE_SOAK=1 swift test --configuration release --filter EveryBitTests
 	SLUICE_FUZZ=300 swift test --configuration release --skip-build --filter "FuzzTests\.(FuzzTests|LogFuzzTests|HTTPFuzzTests)"
+	SLUICE_FUZZ=300 swift test --configuration release --skip-build --filter FileSinkFuzzTests
 
 chaos: build
 	@scripts/setup.sh test

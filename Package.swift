@@ -240,7 +240,7 @@ let package = Package(
             name: "FuzzTests",
             dependencies: [
                 "Aggregator", "EventLog", "FileIO", "FileIOTesting", "Gateway", "Importing",
-                "Query", "Records", "SluiceConfiguration",
+                "Query", "Records", "Sinks", "SluiceConfiguration", logging,
             ],
             swiftSettings: strict
         ),

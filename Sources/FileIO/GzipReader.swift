@@ -4,20 +4,27 @@ internal import CZlib
 /// otherwise. Owned by one thread.
 package final class GzipReader {
     private let file: any File
-    private var position: UInt64 = 0
+    private var position: UInt64
     private var input: [UInt8] = []
     private var inputStart = 0
     private var inflater: Inflater?
     private var isAtEnd = false
+
+    /// Where in the file the last gzip member that was read whole has ended.
+    package private(set) var memberEnd: UInt64
 
     /// How much is read from the file at once; chosen: 256 KiB.
     private static let inputBytes = 256 << 10
 
     /// Starts reading a file.
     ///
-    /// - Parameter file: The file; looked at from its beginning.
-    package init(_ file: any File) throws(FileIOError) {
+    /// - Parameters:
+    ///   - file: The file; looked at from there.
+    ///   - position: Where to begin.
+    package init(_ file: any File, from position: UInt64 = 0) throws(FileIOError) {
         self.file = file
+        self.position = position
+        memberEnd = position
         try refill()
         if input.starts(with: [0x1F, 0x8B]) {
             inflater = try Inflater(path: file.path)
@@ -26,6 +33,9 @@ package final class GzipReader {
 
     /// Whether the file is compressed.
     package var isCompressed: Bool { inflater != nil }
+
+    /// Whether what was read so far ends with a whole member.
+    package var isBetweenMembers: Bool { inflater?.isInsideMember == false }
 
     /// Appends the next bytes of the decompressed content.
     ///
@@ -36,35 +46,41 @@ package final class GzipReader {
     /// - Throws: An error of the file, or `corruptData` when the compressed data are damaged or end
     ///   too early; what was appended before is good.
     package func read(_ count: Int, appendingTo buffer: inout [UInt8]) throws(FileIOError) -> Int {
-        while !isAtEnd {
-            if inputStart == input.count {
-                try refill()
-            }
-            if input.isEmpty {
-                isAtEnd = true
-                if let inflater, inflater.isInsideMember {
-                    throw FileIOError(
-                        call: "inflate",
-                        path: file.path,
-                        code: FileIOError.corruptData
-                    )
-                }
-                return 0
-            }
-            guard let inflater else {
-                let taken = min(count, input.count - inputStart)
-                buffer += input[inputStart..<(inputStart + taken)]
-                inputStart += taken
-                return taken
-            }
-            let step = try inflater.inflate(input, from: inputStart, count, appendingTo: &buffer)
-            inputStart += step.consumed
-            if step.isEnd {
-                isAtEnd = true
-            }
-            if step.produced > 0 { return step.produced }
+        while let taken = try step(count, appendingTo: &buffer) {
+            if taken > 0 { return taken }
         }
         return 0
+    }
+
+    /// As `read`, but ends with a member, possibly without any byte of content.
+    ///
+    /// - Returns: How many bytes were appended; nil at the end.
+    package func step(_ count: Int, appendingTo buffer: inout [UInt8]) throws(FileIOError) -> Int? {
+        guard !isAtEnd else { return nil }
+        if inputStart == input.count {
+            try refill()
+        }
+        if input.isEmpty {
+            isAtEnd = true
+            if let inflater, inflater.isInsideMember {
+                throw FileIOError(call: "inflate", path: file.path, code: FileIOError.corruptData)
+            }
+            return nil
+        }
+        guard let inflater else {
+            let taken = min(count, input.count - inputStart)
+            buffer += input[inputStart..<(inputStart + taken)]
+            inputStart += taken
+            return taken
+        }
+        let step = try inflater.inflate(input, from: inputStart, count, appendingTo: &buffer)
+        inputStart += step.consumed
+        if step.isEnd {
+            isAtEnd = true
+            return nil
+        }
+        if !inflater.isInsideMember { memberEnd = position - UInt64(input.count - inputStart) }
+        return step.produced
     }
 
     /// Reads the next piece of the file; empty at its end.

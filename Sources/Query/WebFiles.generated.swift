@@ -6,7 +6,7 @@ extension WebFile {
     package static let all: [WebFile] = [
         WebFile(
             name: "assets/api.js",
-            sha256: "39a63c0cf89ca73db9807759057007ef553a84be43bc824499fbc5e7b1cccd6a",
+            sha256: "e70943387ae34e0d8ee66024e538cf6b376d761062da56ac04836ec5bf799802",
             content: ###"""
 // The query API as this page uses it: one client per sign-in.
 
@@ -92,7 +92,8 @@ export class Client {
   /** The same question as CSV, byte for byte as the server wrote it. */
   async csv(parameters, path = "v1/usage") {
     const response = await this.#send(path, [...parameters, ["format", "csv"]]);
-    return { text: await response.text(), isTruncated: response.headers.get("Sluice-Truncated") === "true" };
+    // The browser may keep a large one on disk.
+    return { content: await response.blob(), isTruncated: response.headers.get("Sluice-Truncated") === "true" };
   }
 
   /** Prometheus metrics; null where the server's proxy keeps them inside. */
@@ -565,7 +566,7 @@ export function showKeys(keys) {
         ),
         WebFile(
             name: "assets/dom.js",
-            sha256: "cf75e5cc874f9dfbc9d4049b37f789518ddad9d123f25cad14aa7c3ea8841d68",
+            sha256: "d6def8bb847233d4599bf6c3f0def19cb6aa430182e69e9c7964c98cf562670c",
             content: ###"""
 // Makes elements from data. Text is always set as text: nothing here parses HTML.
 
@@ -667,8 +668,8 @@ export function iconButton(name, label, onclick, more = {}) {
 }
 
 /** Hands `text` to the browser as a file to keep. */
-export function download(name, type, text) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+export function download(name, type, content) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   const link = h("a", { href: url, download: name, hidden: true });
   document.body.append(link);
   link.click();
@@ -905,7 +906,7 @@ function summary(cells, unit) {
         ),
         WebFile(
             name: "assets/panel.js",
-            sha256: "121861bc869da3b5899aa976b7230d6bfc46a510108fa2ef9f5db5815753627d",
+            sha256: "788bce2049548e7d9118134e1fa614e0261d20d1b16dab20903d840408de6dfb",
             content: ###"""
 // A card that asks, waits, shows, and says what went wrong.
 
@@ -1033,8 +1034,8 @@ export class Panel {
 
   async #downloadCSV() {
     try {
-      const { text, isTruncated } = await this.#context.client.csv(this.#questions, this.#path);
-      download(`sluice-${this.#csvName}.csv`, "text/csv;charset=utf-8", text);
+      const { content, isTruncated } = await this.#context.client.csv(this.#questions, this.#path);
+      download(`sluice-${this.#csvName}.csv`, "text/csv;charset=utf-8", content);
       this.#context.say(isTruncated ? "CSV saved; there are more rows than the limit." : "CSV saved.");
     } catch (error) {
       this.#context.say(`No CSV: ${error.message}`);
@@ -1042,7 +1043,9 @@ export class Panel {
   }
 
   async #copyCurl() {
-    const text = curl(this.#questions, document.baseURI, null, this.#path);
+    // Without a limit there is no JSON.
+    const isEndless = this.#questions.some(([name, value]) => name === "limit" && value === "none");
+    const text = curl(this.#questions, document.baseURI, isEndless ? "csv" : null, this.#path);
     if (await copy(text)) this.#context.say("Copied. The token comes from $SLUICE_TOKEN.");
     else this.#context.showText("This question as a command", text);
   }
@@ -3924,7 +3927,7 @@ export function overview(context) {
         ),
         WebFile(
             name: "assets/views/records.js",
-            sha256: "0adbbbe3c1ce06eb361a048fd8fc494e13dd85047812968ddcbba4ac675ff6bd",
+            sha256: "5a9204a9ac6c7a2727b69aa73f8ec3448feebfa6e54d10017673576f72260cf0",
             content: ###"""
 // The requests themselves: a page at a time, with everything that was recorded of one.
 
@@ -3976,7 +3979,7 @@ export function records(context) {
       }
       const parameters = [["from", state.from], ["to", state.to], ["tz", state.tz],
         ...[...state.filters, ...state.where].map((filter) => ["filter", filterText(filter)])];
-      self.offer("records", [...parameters, ["limit", "10000"]], "v1/records");
+      self.offer("records", [...parameters, ["limit", "none"]], "v1/records");
       const answer = await client.records([...parameters, ["limit", String(pageSize)]], signal);
       const rows = answer.rows;
       const since = answer.complete_since && Date.parse(answer.complete_since) > Date.parse(answer.from)

@@ -323,7 +323,8 @@ def resident_bytes(pid: int) -> int:
 @test(seconds=60)
 def forwarding(context: Context) -> None:
     """what reaches the upstream: forwarded fields, no hop-by-hop fields, no key, the path as configured"""
-    upstream, up = start(context, timeouts={"upstream": "5s"})
+    rollup = {"name": "by-team", "dimensions": ["org", "api", "tag.team", "tag.custom"], "tiers": ["1m"]}
+    upstream, up = start(context, timeouts={"upstream": "5s"}, rollups=[rollup])
     key = next(iter(KEYS))
 
     def head_of(path: str, seen: str, headers: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
@@ -362,6 +363,10 @@ def forwarding(context: Context) -> None:
     equal(records["a"].get("client_ip"), "127.0.0.1", "client address")
     tags = [{"key": "team", "value": "payments"}, {"key": "custom", "value": "kept"}]
     equal((records["a"].get("tags"), records["b"].get("tags", [])), (tags, []), "tags of an API with and of one without")
+    up.api.wait_total(2, "both requests counted")
+    rows = up.api.rows(group_by="tag.team,tag.custom", granularity="total")
+    found = {(row["tag.team"], row["tag.custom"]): row["requests"] for row in rows}
+    equal(found, {("payments", "kept"): 1, (None, None): 1}, "requests by what the gateway has tagged")
 
 
 @test(seconds=60)

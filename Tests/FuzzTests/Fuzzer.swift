@@ -45,17 +45,29 @@ struct Fuzzer {
         seed = wanted ?? UInt64.random(in: 0...UInt64.max)
     }
 
+    /// Whether the run was asked to take its time.
+    var isLong: Bool { seconds != nil }
+
+    /// Random choices for a test that goes through its inputs by itself.
+    var choices: Mutator {
+        print("fuzzing \(name): SLUICE_FUZZ_SEED=\(seed)")
+        return Mutator(seed: seed, pieces: pieces)
+    }
+
     /// Runs the corpus as it is, then changes of it.
     ///
     /// - Parameters:
     ///   - rounds: How many changes in an ordinary run.
     ///   - countMax: The longest input.
     ///   - extra: Inputs beside those that are kept as files.
+    ///   - suspends: Whether the body waits for others, and so for other tests: then only the
+    ///     test's own limit of time says that something hangs.
     ///   - body: What is done with an input; it may draw further random choices.
     func run(
         rounds: Int = 2_000,
         countMax: Int = 1 << 16,
         extra: [[UInt8]] = [],
+        suspends: Bool = false,
         _ body: ([UInt8], inout Mutator) async throws -> Void
     ) async throws {
         print("fuzzing \(name): SLUICE_FUZZ_SEED=\(seed)")
@@ -84,7 +96,7 @@ struct Fuzzer {
                 throw Finding(description: "\(place(round, bytes)): \(error)")
             }
             let taken = Double(DispatchTime.now().uptimeNanoseconds - before) / 1e9
-            if taken > Self.secondsMax {
+            if taken > Self.secondsMax, !suspends {
                 throw Finding(description: "\(place(round, bytes)): took \(taken) s")
             }
             round += 1

@@ -291,6 +291,25 @@ struct FileSinkTests {
         }
     }
 
+    @Test("what only begins like a line, behind what the journal knows, is none")
+    func strangeTail() async throws {
+        let archive = Archive()
+        let batch = try logs.batch(try logs.write(1, ["/a"]))
+        let sink = archive.makeSink()
+        #expect(await sink.deliver(batch) == .accepted)
+        await sink.close()
+        let name = try #require(archive.names.first)
+        let bytes = try #require(archive.fileSystem.bytes(of: name))
+        let other = "{\"log_id\":\"00000000-0000-4000-8000-000000000001\",\"offset\":1"
+        for tail in ["7x}\n", "7,\0}\n", "7", "8446744073709551615}\n", "\n"] {
+            archive.fileSystem.setBytes(bytes + Array((other + tail).utf8), of: name)
+            let next = archive.makeSink()
+            #expect(await next.deliver(batch) == .accepted)
+            await next.close()
+            #expect(archive.fileSystem.bytes(of: name) == bytes, "\(tail)")
+        }
+    }
+
     @Test("a file that no sink has written is no ground to deliver everything again")
     func strangeFiles() async throws {
         var archive = Archive()

@@ -82,7 +82,8 @@ export class Client {
   /** The same question as CSV, byte for byte as the server wrote it. */
   async csv(parameters, path = "v1/usage") {
     const response = await this.#send(path, [...parameters, ["format", "csv"]]);
-    return { text: await response.text(), isTruncated: response.headers.get("Sluice-Truncated") === "true" };
+    // The browser may keep a large one on disk.
+    return { content: await response.blob(), isTruncated: response.headers.get("Sluice-Truncated") === "true" };
   }
 
   /** Prometheus metrics; null where the server's proxy keeps them inside. */

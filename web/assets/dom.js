@@ -98,8 +98,8 @@ export function iconButton(name, label, onclick, more = {}) {
 }
 
 /** Hands `text` to the browser as a file to keep. */
-export function download(name, type, text) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+export function download(name, type, content) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   const link = h("a", { href: url, download: name, hidden: true });
   document.body.append(link);
   link.click();

@@ -124,8 +124,8 @@ export class Panel {
 
   async #downloadCSV() {
     try {
-      const { text, isTruncated } = await this.#context.client.csv(this.#questions, this.#path);
-      download(`sluice-${this.#csvName}.csv`, "text/csv;charset=utf-8", text);
+      const { content, isTruncated } = await this.#context.client.csv(this.#questions, this.#path);
+      download(`sluice-${this.#csvName}.csv`, "text/csv;charset=utf-8", content);
       this.#context.say(isTruncated ? "CSV saved; there are more rows than the limit." : "CSV saved.");
     } catch (error) {
       this.#context.say(`No CSV: ${error.message}`);
@@ -133,7 +133,9 @@ export class Panel {
   }
 
   async #copyCurl() {
-    const text = curl(this.#questions, document.baseURI, null, this.#path);
+    // Without a limit there is no JSON.
+    const isEndless = this.#questions.some(([name, value]) => name === "limit" && value === "none");
+    const text = curl(this.#questions, document.baseURI, isEndless ? "csv" : null, this.#path);
     if (await copy(text)) this.#context.say("Copied. The token comes from $SLUICE_TOKEN.");
     else this.#context.showText("This question as a command", text);
   }

@@ -12,8 +12,9 @@ import Records
 /// | `p <log> <next offset>` | everything below is in the files |
 /// | `c <length> <log>:<next offset> …` | the file is so long, and holds up to these offsets |
 ///
-/// The first line and the `p` lines are written at once, by replacing the file; `c` lines are
-/// appended and synced. Reading ends at the first line that is not valid: it was cut short.
+/// The first line, the `p` lines and one `c` line are written at once, by replacing the file; a
+/// journal without all of these is none. More `c` lines are appended and synced. Reading ends at
+/// the first line that is not valid, as a crash leaves the last one.
 struct FileSinkJournal: Equatable {
     /// Counts the files.
     var sequence: UInt64 = 0
@@ -26,7 +27,12 @@ struct FileSinkJournal: Equatable {
     /// For each log, the offset up to which everything is in the files.
     var positions: [LogID: UInt64] = [:]
 
+    /// Whether a line that is not valid was not the last one, or not one that a crash cuts short.
+    var isDamaged = false
+
     private static let magic = "sluice-file-sink"
+    /// Beyond this a number is none that a sink writes: it leaves room to add to.
+    private static let numberMax: UInt64 = 1 << 53
 
     /// The whole journal as it is written anew.
     var snapshot: [UInt8] {
@@ -60,28 +66,53 @@ struct FileSinkJournal: Equatable {
 
     init() {}
 
-    /// Reads a journal; nil when not even its first line is valid.
+    /// Reads a journal; nil when what is written at once is not all there.
     init?(_ bytes: [UInt8]) {
+        var rest = bytes[...]
         var isFirst = true
-        for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
-            let text = String(decoding: line, as: UTF8.self)
-            guard let space = text.utf8.lastIndex(of: UInt8(ascii: " ")) else { break }
-            let body = String(text[..<space])
-            guard text[text.index(after: space)...] == Self.checksum(body)[...] else { break }
-            let fields = body.split(separator: " ")
-            if isFirst {
-                guard fields.count == 5, fields[0] == Self.magic, fields[1] == "1",
-                    let sequence = UInt64(fields[2]), let begunAt = Int64(fields[3])
-                else { return nil }
-                self.sequence = sequence
-                self.begunAt = begunAt
-                fileName = String(fields[4])
-                isFirst = false
-                continue
+        var hasLength = false
+        while !rest.isEmpty {
+            let end = rest.firstIndex(of: UInt8(ascii: "\n"))
+            let line = rest[..<(end ?? rest.endIndex)]
+            rest = rest[(rest.startIndex + line.count + (end == nil ? 0 : 1))...]
+            let fields = Self.fields(line)
+            guard let fields, isFirst ? begin(fields) : take(fields) else {
+                isDamaged = !rest.isEmpty || (end != nil && !line.contains(0))
+                break
             }
-            guard take(fields) else { break }
+            isFirst = false
+            if fields.first == "c" { hasLength = true }
         }
-        if isFirst { return nil }
+        if !hasLength { return nil }
+    }
+
+    /// The fields of a line whose checksum is right.
+    private static func fields(_ line: ArraySlice<UInt8>) -> [Substring]? {
+        guard let space = line.lastIndex(of: UInt8(ascii: " ")) else { return nil }
+        let body = String(decoding: line[..<space], as: UTF8.self)
+        guard line[(space + 1)...].elementsEqual(checksum(body).utf8),
+            line[..<space].elementsEqual(body.utf8)
+        else { return nil }
+        return body.split(separator: " ")
+    }
+
+    private mutating func begin(_ fields: [Substring]) -> Bool {
+        guard fields.count == 5, fields[0] == Self.magic, fields[1] == "1",
+            let sequence = UInt64(fields[2]), sequence < Self.numberMax,
+            let begunAt = Int64(fields[3]), begunAt.magnitude < Self.numberMax,
+            Self.isOwn(fields[4])
+        else { return false }
+        self.sequence = sequence
+        self.begunAt = begunAt
+        fileName = String(fields[4])
+        return true
+    }
+
+    /// Whether a name is one that a sink gives.
+    private static func isOwn(_ name: Substring) -> Bool {
+        if name == "-" { return true }
+        return name.hasPrefix("records-") && !name.utf8.contains(UInt8(ascii: "/"))
+            && (name.hasSuffix(".ndjson") || name.hasSuffix(".ndjson.gz"))
     }
 
     private mutating func take(_ fields: [Substring]) -> Bool {
@@ -92,7 +123,8 @@ struct FileSinkJournal: Equatable {
             else { return false }
             positions[log] = next
         case "c":
-            guard fields.count >= 2, let length = UInt64(fields[1]) else { return false }
+            guard fields.count >= 2, let length = UInt64(fields[1]), length < Self.numberMax
+            else { return false }
             for field in fields.dropFirst(2) {
                 let parts = field.split(separator: ":")
                 guard parts.count == 2, let log = LogID(String(parts[0])),

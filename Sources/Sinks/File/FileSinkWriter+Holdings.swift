@@ -4,7 +4,7 @@ import Records
 /// What is in the files of a directory, whoever wrote them.
 extension FileSinkWriter {
     /// Bytes of a file that are looked at together.
-    private static let pieceBytes = 1 << 20
+    static let pieceBytes = 1 << 20
 
     /// Reads every line's identity; nil when this is the pump's own sink, which has no need of it.
     ///
@@ -77,6 +77,8 @@ extension FileSinkWriter {
                 start = end + 1
             }
             rest.removeFirst(start)
+            // Whatever this is, it has no place in memory.
+            guard rest.count <= LineIdentity.lineBytesMax else { return lines + 1 }
         }
     }
 }
@@ -85,6 +87,9 @@ extension FileSinkWriter {
 struct LineIdentity: Equatable {
     let log: LogID
     let offset: UInt64
+
+    /// The longest line. Chosen: many times a record of 1 MiB of which every byte is escaped.
+    static let lineBytesMax = 64 << 20
 
     private static let version = Array("\"schema_version\":".utf8)
     private static let logID = Array("\"log_id\":\"".utf8)
@@ -106,7 +111,10 @@ struct LineIdentity: Equatable {
         let text = bytes[fields.at..<(fields.at + Self.logIDCount)]
         fields.at += Self.logIDCount
         guard let log = LogID(String(decoding: text, as: UTF8.self)),
-            fields.take(Self.offsetKey), let offset = fields.number()
+            fields.take(Self.offsetKey), let offset = fields.number(), offset < .max,
+            fields.at == line.upperBound - 1 || fields.take([UInt8(ascii: ",")]),
+            // Zeros, for one, are what a power cut leaves of a part of a line.
+            !bytes[line].contains(where: { $0 < 0x20 })
         else { return nil }
         self.log = log
         self.offset = offset

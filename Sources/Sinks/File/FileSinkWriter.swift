@@ -10,18 +10,23 @@ import Records
 /// 1. Lines are appended to the `.part` file and synced.
 /// 2. A line of the journal then says how long the file is and which offset of each log comes next;
 ///    it is synced, too. Only now is the batch acknowledged.
-/// 3. Killed before 2: the next `open` cuts the file back to the journal's length, and the pump
-///    sends the records again. Killed after 2 but before the pump has stored its checkpoint: the
-///    pump sends them again, and they are dropped, being below the journal's offsets.
+/// 3. Killed before 2: the next `open` takes the whole lines behind the journal's length for what
+///    they say, cuts the rest off, and the pump sends the records again. Killed after 2 but before
+///    the pump has stored its checkpoint: the pump sends them again. Either way those that are in
+///    the file are dropped, being below the offsets that are known.
 /// 4. A failed write or sync is never repeated on what is there: all is closed, and opened as after
-///    a crash, which writes the journal into a new file before anything else is believed.
+///    a crash, which writes what it keeps, and the journal into a new file, before it believes
+///    either.
+///
+/// So a journal that has lost lines, whoever did that, costs neither records nor doubles: the lines
+/// of the file say the same. A journal without a good beginning says nothing; then the sink stops.
 ///
 /// Owner: one thread.
 final class FileSinkWriter {
     let configuration: FileSinkConfiguration
     let fileSystem: any FileSystem
     private let time: any TimeSource
-    private let logger: Logger
+    let logger: Logger
 
     /// Open files.
     private struct Active {
@@ -54,8 +59,10 @@ final class FileSinkWriter {
     var directory: String { configuration.path }
     /// What tells the files of a replay from those of the pump.
     private var suffix: String { configuration.isReplay ? "-replay" : "" }
-    private var journalPath: String { directory + "/sluice-journal" + suffix }
-    private func partPath(_ name: String) -> String { "\(directory)/\(name).part" }
+    /// The journal.
+    var journalPath: String { directory + "/sluice-journal" + suffix }
+    /// A file while it is being written.
+    func partPath(_ name: String) -> String { "\(directory)/\(name).part" }
 
     // MARK: Opening
 
@@ -67,14 +74,7 @@ final class FileSinkWriter {
             try fileSystem.syncDirectory(parentDirectory(of: directory))
         }
         try takeLock()
-        try io { () throws(FileIOError) in try recover() }
-        guard active != nil else {
-            throw SinkError(
-                code: "damaged",
-                message: "the first line of \"\(journalPath)\" is damaged; what is in the files "
-                    + "is not known. Move the directory away to begin anew"
-            )
-        }
+        try recover()
     }
 
     private func takeLock() throws(SinkError) {
@@ -90,57 +90,8 @@ final class FileSinkWriter {
         lock = file
     }
 
-    private func recover() throws(FileIOError) {
-        var state = FileSinkJournal()
-        if try fileSystem.exists(journalPath) {
-            guard let found = FileSinkJournal(try fileSystem.readFile(journalPath)) else { return }
-            state = found
-        }
-        let part = partPath(state.fileName)
-        var data: (any File)?
-        if try fileSystem.exists(part) {
-            let file = try fileSystem.open(part, .readWrite)
-            let size = try file.size()
-            if size < state.length {
-                logger.error(
-                    "file_sink_file_too_short",
-                    metadata: ["file": "\(part)", "bytes": "\(size)", "was": "\(state.length)"]
-                )
-                try putAside(part)
-                state.length = 0
-            } else {
-                if size > state.length { try file.truncate(to: state.length) }
-                try file.sync()
-                data = file
-            }
-        }
-        try putAsideStrangers(besides: state.fileName + ".part")
-        // A replay goes by what is in the files, and may come back to any offset.
-        if configuration.isReplay { state.positions = [:] }
-        try writeJournal(state, data)
-        if configuration.isReplay { try finishFile() }
-    }
-
-    /// Parts that the journal does not know hold nothing that was acknowledged.
-    private func putAsideStrangers(besides known: String) throws(FileIOError) {
-        for name in try fileSystem.list(directory)
-        where name.hasSuffix(".part") && name != known
-            && Self.isReplay(name) == configuration.isReplay
-        {
-            try putAside(directory + "/" + name)
-        }
-    }
-
-    private func putAside(_ path: String) throws(FileIOError) {
-        if try fileSystem.status(path)?.size ?? 0 > 0 {
-            try fileSystem.rename(path, to: path + ".orphan", replacing: true)
-        } else {
-            try fileSystem.removeFile(path)
-        }
-    }
-
     /// Writes the journal anew, and opens it.
-    private func writeJournal(
+    func writeJournal(
         _ new: FileSinkJournal,
         _ data: (any File)?
     ) throws(FileIOError) {
@@ -222,11 +173,12 @@ final class FileSinkWriter {
         next.sequence += 1
         next.begunAt = time.wallMicroseconds()
         next.length = 0
-        next.fileName = Self.fileName(
-            next.begunAt,
-            next.sequence,
-            configuration
-        )
+        next.fileName = Self.fileName(next.begunAt, next.sequence, configuration)
+        // Without the journal that counted them, a number may have been given before.
+        while try fileSystem.exists(directory + "/" + next.fileName) {
+            next.sequence += 1
+            next.fileName = Self.fileName(next.begunAt, next.sequence, configuration)
+        }
         let data = try fileSystem.open(partPath(next.fileName), .openOrCreate)
         try data.truncate(to: 0)
         // Its name becomes durable with the journal's: they are in one directory.
@@ -255,7 +207,7 @@ final class FileSinkWriter {
     }
 
     /// Gives the file its final name, if there is one with something in it.
-    private func finishFile() throws(FileIOError) {
+    func finishFile() throws(FileIOError) {
         guard let data = active?.data, state.length > 0 else { return }
         let (part, path) = (partPath(state.fileName), directory + "/" + state.fileName)
         try fileSystem.rename(part, to: path, replacing: false)
@@ -278,7 +230,7 @@ final class FileSinkWriter {
     }
 
     /// Whether a file was written by a replay.
-    private static func isReplay(_ name: String) -> Bool {
+    static func isReplay(_ name: String) -> Bool {
         name.hasPrefix("records-") && name.split(separator: "-").last?.first == "r"
     }
 
@@ -297,7 +249,8 @@ final class FileSinkWriter {
         lock = nil
     }
 
-    private func io<T>(_ body: () throws(FileIOError) -> T) throws(SinkError) -> T {
+    /// Runs file operations.
+    func io<T>(_ body: () throws(FileIOError) -> T) throws(SinkError) -> T {
         do throws(FileIOError) {
             return try body()
         } catch {

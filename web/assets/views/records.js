@@ -48,7 +48,7 @@ export function records(context) {
       }
       const parameters = [["from", state.from], ["to", state.to], ["tz", state.tz],
         ...[...state.filters, ...state.where].map((filter) => ["filter", filterText(filter)])];
-      self.offer("records", [...parameters, ["limit", "10000"]], "v1/records");
+      self.offer("records", [...parameters, ["limit", "none"]], "v1/records");
       const answer = await client.records([...parameters, ["limit", String(pageSize)]], signal);
       const rows = answer.rows;
       const since = answer.complete_since && Date.parse(answer.complete_since) > Date.parse(answer.from)
