@@ -19,12 +19,12 @@ extension CompactionRound {
     ///
     /// - Parameters:
     ///   - runs: Rows of the finest tier, as ascending runs.
-    ///   - written: The last bucket of each partition; those that are not in it are looked at.
-    /// - Returns: What is to be written, at most one piece for each partition; what lies behind the
-    ///   last bucket of one is only copied.
+    ///   - partitions: What is known of the partitions; those that are not in it are looked at.
+    /// - Returns: What is to be written. What lies behind the last bucket of a partition is only
+    ///   copied; what does not, and belongs to one that is loose, is a piece of its own.
     func pieces(
         _ runs: [RowSet],
-        _ written: [String: Int64]
+        _ partitions: ReplayPartitions
     ) throws(CompactionFailure) -> [ReplayPiece] {
         var pieces: [ReplayPiece] = []
         var all: RowSet
@@ -40,27 +40,29 @@ extension CompactionRound {
             while start < rows.count {
                 let partition = Partition(tier, holding: rows.buckets[start])
                 let name = table.table(tier, partition)
-                let (last, isNew) = try lastBucket(of: name, written)
+                let (last, isNew) = try lastBucket(of: name, partitions.written)
                 var middle = start
                 while middle < rows.count, rows.buckets[middle] < partition.upperBound,
                     rows.buckets[middle] <= last
                 { middle += 1 }
                 var end = middle
                 while end < rows.count, rows.buckets[end] < partition.upperBound { end += 1 }
-                pieces.append(
-                    ReplayPiece(
-                        table: table,
-                        tier: tier,
-                        partition: partition,
-                        name: name,
-                        last: last,
-                        isNew: isNew,
-                        rows: rows,
-                        amended: start..<middle,
-                        appended: middle..<end,
-                        isBounded: isBounded(rows, middle..<end)
-                    )
+                var piece = ReplayPiece(
+                    table: table,
+                    tier: tier,
+                    partition: partition,
+                    name: name,
+                    last: last,
+                    isNew: isNew,
+                    rows: rows,
+                    amended: start..<middle,
+                    appended: middle..<end,
+                    isBounded: isBounded(rows, middle..<end)
                 )
+                if partitions.loose.contains(name), !piece.amended.isEmpty {
+                    pieces.append(piece.takeLate())
+                }
+                if !piece.amended.isEmpty || !piece.appended.isEmpty { pieces.append(piece) }
                 start = end
             }
         }
@@ -78,6 +80,12 @@ extension CompactionRound {
         _ groups: inout KeyGroupCache,
         _ hashes: inout ValueHashes
     ) throws(CompactionFailure) {
+        if piece.isLate {
+            try database { () throws(PostgresError) in
+                try stage(piece, "\(table.schema).\(table.lateName(of: piece.tier))")
+            }
+            return
+        }
         var result = Result()
         let (tier, partition, name) = (piece.tier, piece.partition, piece.name)
         if !piece.amended.isEmpty {

@@ -16,7 +16,8 @@ extension Replay {
         try connection.execute(
             """
             SET jit = off; SET synchronous_commit = off; SET maintenance_work_mem = '256MB';
-            SET max_parallel_maintenance_workers = 0
+            SET work_mem = '64MB'; SET max_parallel_maintenance_workers = 0;
+            SET max_parallel_workers_per_gather = 0
             """
         )
         return connection
@@ -67,12 +68,13 @@ extension Replay {
     /// this generation.
     ///
     /// Partitions that are new may be written by another session, to tables that it commits under
-    /// another name: here they get their own, together with the offsets that they stand for.
+    /// another name: here they get their own, together with the offsets that they stand for. Rows
+    /// that may be in a partition which has no indexes yet are written beside it (`mergeLate`).
     private func writeTiers(_ rowCount: Int) throws(FoldFailure) {
         let isShared = partitions.areLeftLoose && rowCount >= limits.sharedRowsMin
         let work = ReplayWork(
             tables.enumerated().map { ($1, held.takeRows(of: $0)) },
-            written: partitions.written,
+            partitions: partitions,
             isShared: isShared
         )
         let configuration = configuration
@@ -92,7 +94,7 @@ extension Replay {
                 while let job = work.next(isHelper: false) {
                     switch job {
                     case .order(let table, let runs):
-                        work.add(try round(table).pieces(runs, work.written))
+                        work.add(try round(table).pieces(runs, work.partitions))
                     case .write(let piece):
                         try round(piece.table).write(piece, &partitions, &groups, &hashes)
                     }
@@ -105,16 +107,7 @@ extension Replay {
             try helper?.wait()
             try adopt(work.staged)
         } catch {
-            switch error {
-            case .database(let error): throw .database(error)
-            case .malformed(let error, let table):
-                throw .database(
-                    PostgresError(
-                        call: "Replay.write",
-                        message: "a row of \(table) is damaged: \(error)"
-                    )
-                )
-            }
+            throw .database(Self.postgres(error))
         }
     }
 
@@ -143,7 +136,7 @@ extension Replay {
             while let job = work.next(isHelper: true) {
                 switch job {
                 case .order(let table, let runs):
-                    work.add(try round(table).pieces(runs, work.written))
+                    work.add(try round(table).pieces(runs, work.partitions))
                 case .write(let piece):
                     count += 1
                     let name = piece.table.staged("\(connection.backendPID)_\(count)")
@@ -165,79 +158,16 @@ extension Replay {
     private func adopt(_ staged: [StagedPartition]) throws(CompactionFailure) {
         for entry in staged {
             let piece = entry.piece
-            let own = piece.table.name(piece.tier, piece.partition)
+            let own =
+                piece.isLate
+                ? piece.table.lateName(of: piece.tier)
+                : piece.table.name(piece.tier, piece.partition)
             do throws(PostgresError) {
                 try connection.execute("ALTER TABLE \(entry.staged) RENAME TO \(own)")
             } catch { throw .database(error) }
+            if piece.isLate { continue }
             partitions.loose.insert(piece.name)
             partitions.written[piece.name] = piece.lastWritten
-        }
-    }
-
-    /// Drops partitions that another session has written and that were not counted, since the
-    /// replay was killed in between.
-    private func dropStaged() throws(PostgresError) {
-        let found = try connection.query(
-            """
-            SELECT format('%I.%I', $1::text, relname) FROM pg_class
-            WHERE relnamespace = $1::text::regnamespace AND relkind = 'r'
-                AND relname ~ '^staged_[0-9]+_[0-9]+$'
-            """,
-            [.text("sluice_g\(building)")]
-        )
-        for row in 0..<found.rowCount {
-            if let name = found.text(row, 0) { try connection.execute("DROP TABLE \(name)") }
-        }
-    }
-
-    /// Makes the partitions that were left loose, also by a replay that was killed, parts of their
-    /// tables; from here on new ones are so at once. Their indexes are made by two sessions.
-    func attachPartitions() throws(ReplayError) {
-        try sql { () throws(PostgresError) in
-            try dropStaged()
-            var loose: [LoosePartition] = []
-            for table in tables { loose += try round(table).loosePartitions() }
-            loose.sort { $0.byteCount < $1.byteCount }
-            let rest = AttachmentQueue(loose)
-            let byteCount = loose.dropLast().reduce(0) { $0 + $1.byteCount }
-            let isShared = byteCount >= limits.sharedRowsMin * 100
-            let helper =
-                isShared
-                ? ReplayHelper(configuration.postgres) {
-                    connection throws(CompactionFailure) in
-                    do throws(PostgresError) { try rest.drain(connection) } catch {
-                        throw .database(error)
-                    }
-                } : nil
-            defer { try? helper?.wait() }
-            try rest.drain(connection)
-            do throws(CompactionFailure) { try helper?.wait() } catch {
-                if case .database(let error) = error { throw error }
-            }
-        }
-        partitions.loose.removeAll()
-        partitions.areLeftLoose = false
-    }
-}
-
-/// A table with rows that is to become a partition.
-struct LoosePartition: Sendable {
-    /// What makes it one.
-    let statement: String
-    /// How large it is.
-    let byteCount: Int
-}
-
-/// Partitions that sessions attach, the largest first.
-private final class AttachmentQueue: Sendable {
-    private let rest: Mutex<[LoosePartition]>
-
-    init(_ loose: [LoosePartition]) { rest = Mutex(loose) }
-
-    /// Attaches until none is left; each statement is a transaction.
-    func drain(_ connection: PostgresConnection) throws(PostgresError) {
-        while let next = rest.withLock({ $0.popLast() }) {
-            try connection.execute(next.statement)
         }
     }
 }

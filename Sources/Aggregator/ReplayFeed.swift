@@ -55,6 +55,9 @@ package struct ReplayLimits: Sendable {
     /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen:
     /// merging into the tiers costs some statements for each of them.
     package var directRowsMin = 2_000
+    /// A partition is written anew when more than this part of it is beside it: one in so many.
+    /// Chosen: amending a row costs several times what copying it costs.
+    package var amendedShare = 10
     /// A transaction of fewer rows is written by one session alone. Chosen: another one is there in
     /// some hundredths of a second.
     package var sharedRowsMin = 50_000

@@ -18,14 +18,29 @@ struct ReplayPiece: Sendable {
     /// Rows of the tier, ascending.
     let rows: RowSet
     /// Those that may be in the partition already: they are merged into it.
-    let amended: Range<Int>
-    /// Those behind its last bucket.
-    let appended: Range<Int>
+    private(set) var amended: Range<Int>
+    /// Those behind its last bucket, or all of a late piece.
+    private(set) var appended: Range<Int>
     /// Whether those behind it may only be copied: no bound of keys applies to them.
     let isBounded: Bool
+    /// Whether it is written to a table of its own, to be merged into the partition when all rows
+    /// are there: that costs each row once, and not each row of the partition each time.
+    private(set) var isLate = false
 
     /// Whether another session may write it to a table of its own.
-    var isShareable: Bool { isNew && isBounded && amended.isEmpty && !appended.isEmpty }
+    var isShareable: Bool {
+        isLate || isNew && isBounded && amended.isEmpty && !appended.isEmpty
+    }
+
+    /// Makes those rows that may be in the partition already a piece of their own.
+    mutating func takeLate() -> ReplayPiece {
+        var late = self
+        late.appended = amended
+        late.amended = amended.lowerBound..<amended.lowerBound
+        late.isLate = true
+        amended = amended.upperBound..<amended.upperBound
+        return late
+    }
 
     /// The last bucket of the partition once this is written.
     var lastWritten: Int64 {
@@ -65,8 +80,8 @@ final class ReplayWork: Sendable {
         var isCancelled = false
     }
 
-    /// The last bucket of each partition, as far as that is known.
-    let written: [String: Int64]
+    /// What was known of the partitions before.
+    let partitions: ReplayPartitions
     private let isShared: Bool
     private let state: Mutex<State>
     private let doorbell = Doorbell()
@@ -75,14 +90,14 @@ final class ReplayWork: Sendable {
     ///
     /// - Parameters:
     ///   - rollups: The rows of each rollup, as ascending runs.
-    ///   - written: The last bucket of each partition, as far as that is known.
+    ///   - partitions: What is known of the partitions.
     ///   - isShared: Whether another session takes part.
     init(
         _ rollups: [(table: RollupTable, runs: [RowSet])],
-        written: [String: Int64],
+        partitions: ReplayPartitions,
         isShared: Bool
     ) {
-        self.written = written
+        self.partitions = partitions
         self.isShared = isShared
         func count(_ runs: [RowSet]) -> Int { runs.reduce(0) { $0 + $1.count } }
         let ordered = rollups.filter { count($0.runs) > 0 }

@@ -50,6 +50,16 @@ struct RollupTable: Sendable {
     /// tier or a partition.
     func staged(_ suffix: String) -> String { "\(schema).staged_\(suffix)" }
 
+    /// A new name for a table of rows that count, and are still to be merged into a partition of a
+    /// tier, without schema. No rollup's tables have such names.
+    func lateName(of tier: Tier) -> String {
+        let number = UInt32.random(in: 0...UInt32.max)
+        return Self.quoted("\(definition.name)_\(tier.rawValue)_\(Self.lateMark)\(number)")
+    }
+
+    /// What such names have behind that of the tier, before a number.
+    static let lateMark = "late_x"
+
     private func table(_ suffix: String) -> String {
         "\(schema).\(Self.quoted("\(definition.name)_\(suffix)"))"
     }

@@ -96,6 +96,26 @@ struct RowSet {
         }
     }
 
+    /// Appends a row of a COPY whose columns are those of a rollup table.
+    mutating func append(_ row: inout CopyRow) throws(PostgresError) {
+        buckets.append(try row.timestamp() ?? 0)
+        for _ in 0..<width { ids.append(try row.int32() ?? 0) }
+        func next() throws(PostgresError) -> Int64 { try row.int64() ?? 0 }
+        var sums = Counts()
+        sums.requests = try next()
+        sums.clientErrors = try next()
+        sums.serverErrors = try next()
+        sums.aborted = try next()
+        sums.bytesIn = try next()
+        sums.bytesOut = try next()
+        sums.latency = .init(count: try next(), sum: try next(), min: try next(), max: try next())
+        sums.upstream = .init(count: try next(), sum: try next(), min: try next(), max: try next())
+        counts.append(sums)
+        for _ in 0..<blobs {
+            try row.withBytes { bytes in append(bytes.octets) }
+        }
+    }
+
     /// Appends a row that a fold made.
     ///
     /// - Parameters:

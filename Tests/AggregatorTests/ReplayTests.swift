@@ -33,6 +33,8 @@ struct ReplayTests {
         small.directRowsMin = flush % 3 == 0 ? .max : flush * 2
         // Some of the others are written by two sessions.
         small.sharedRowsMin = flush * 3
+        // Some partitions with rows beside them are amended, most are written anew.
+        small.amendedShare = flush % 2 == 0 ? 1_000 : 1
         let limits = small
         return try await ThreadOwned(name: "replay", ()).run { _ in
             for attempt in 0... {
