@@ -136,6 +136,15 @@ extension Replay {
 
     /// A round of the compactor over one rollup of the generation that is being built.
     func round(_ table: RollupTable) -> CompactionRound {
+        Self.round(table, configuration, connection)
+    }
+
+    /// The same in some session.
+    static func round(
+        _ table: RollupTable,
+        _ configuration: AggregatorConfiguration,
+        _ connection: PostgresConnection
+    ) -> CompactionRound {
         CompactionRound(
             connection: connection,
             configuration: configuration,

@@ -137,9 +137,9 @@ extension Replay {
         _ connection: PostgresConnection,
         _ uri: String
     ) throws(PostgresError) {
-        guard let first = rest.next() else { return }
+        var next = rest.next()
+        guard next != nil else { return }
         let reader = try session(uri, "sluice-replay-read")
-        var next: LatePartition? = first
         while let late = next {
             try writeAnew(late, connection, reading: reader)
             next = rest.next()

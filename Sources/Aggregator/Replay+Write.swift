@@ -118,12 +118,7 @@ extension Replay {
         _ connection: PostgresConnection
     ) throws(CompactionFailure) {
         func round(_ table: RollupTable) -> CompactionRound {
-            CompactionRound(
-                connection: connection,
-                configuration: configuration,
-                table: table,
-                observer: nil
-            )
+            Self.round(table, configuration, connection)
         }
         func database(_ body: () throws(PostgresError) -> Void) throws(CompactionFailure) {
             do throws(PostgresError) { try body() } catch { throw .database(error) }
