@@ -69,7 +69,7 @@ extension CompactionRound {
     }
 
     /// Whether the bound is per organisation; without that dimension it is per bucket.
-    private var hasOrg: Bool { definition.dimensions.first == .org }
+    var hasOrg: Bool { definition.dimensions.first == .org }
 
     /// The runs of rows with the same bucket and organisation.
     private func groupSpans(of rows: RowSet) -> [Range<Int>] {
@@ -166,6 +166,30 @@ extension CompactionRound {
             for row in span { all.append(rows, row) }
             try loadHashes(all, 0..<all.count, &hashes)
         }
+        let split = split(all, other, hashes)
+        result.keysDisplaced += split.displaced
+        for row in split.kept { final.append(all, row) }
+        final.append(contentsOf: try merged(split.merging, name))
+        groups[group] = .init(
+            count: split.kept.count + (split.merging.isEmpty ? 0 : 1),
+            rankMax: split.rankMax
+        )
+    }
+
+    /// The rows of a group that are kept, and those that become one.
+    struct Split {
+        /// The rows with the best keys, ascending.
+        var kept: [Int]
+        /// The largest rank of these, if others were displaced.
+        var rankMax: UInt64?
+        /// How many were displaced.
+        var displaced: Int
+        /// These, and what had been displaced before, under the key of the others.
+        var merging: RowSet
+    }
+
+    /// Tells the rows of a group apart; the values behind their keys are known.
+    func split(_ all: RowSet, _ other: [Int32], _ hashes: ValueHashes) -> Split {
         var ranked: [(rank: UInt64, row: Int)] = []
         var merging = RowSet(definition)
         for row in 0..<all.count {
@@ -177,15 +201,13 @@ extension CompactionRound {
         }
         ranked.sort { $0.rank < $1.rank }
         let kept = ranked.prefix(configuration.keysPerBucketMax)
-        for (_, row) in ranked.dropFirst(kept.count) {
-            merging.append(all, row, key: other)
-            result.keysDisplaced += 1
-        }
-        for (_, row) in kept { final.append(all, row) }
-        final.append(contentsOf: try merged(merging, name))
-        groups[group] = .init(
-            count: kept.count + (merging.isEmpty ? 0 : 1),
-            rankMax: ranked.count > kept.count ? kept.last?.rank : nil
+        for (_, row) in ranked.dropFirst(kept.count) { merging.append(all, row, key: other) }
+        let displaced = ranked.count - kept.count
+        return Split(
+            kept: kept.map(\.row).sorted(),
+            rankMax: displaced > 0 ? kept.last?.rank : nil,
+            displaced: displaced,
+            merging: merging
         )
     }
 
@@ -226,7 +248,7 @@ extension CompactionRound {
     }
 
     /// Looks up the values behind the keys of some rows.
-    private func loadHashes(
+    func loadHashes(
         _ rows: RowSet,
         _ range: Range<Int>,
         _ hashes: inout ValueHashes
@@ -239,7 +261,7 @@ extension CompactionRound {
     }
 
     /// The key of the row that displaced keys are merged into.
-    private func otherKey(org: Int32) throws(PostgresError) -> [Int32] {
+    func otherKey(org: Int32) throws(PostgresError) -> [Int32] {
         let names = definition.dimensions.filter { !$0.isInteger && $0 != .org }.map(\.name)
         try connection.query(
             """

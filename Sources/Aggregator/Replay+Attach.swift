@@ -1,11 +1,29 @@
 import Postgres
 import Rollups
 
-/// What follows when all rows are written: partitions get the rows beside them and their indexes,
-/// and become parts of their tables.
+/// What follows when all rows are folded: partitions are written, get their indexes, and become
+/// parts of their tables.
 extension Replay {
-    /// Drops partitions that another session has written and that were not counted, since the
-    /// replay was killed in between.
+    /// Goes on with a generation that a replay has begun which was killed.
+    func resume() throws(ReplayError) {
+        let begun = try sql { () throws(PostgresError) in
+            try dropStaged()
+            hasRuns = try !storedRuns().isEmpty
+            return try control.query(
+                """
+                SELECT EXISTS (SELECT FROM pg_class
+                    WHERE relnamespace = $1::text::regnamespace AND relkind = 'r'
+                        AND relname ~ '_p[0-9]+$')
+                """,
+                [.text("sluice_g\(building)")]
+            )
+        }
+        // Where partitions are there, all rows had been folded, or were merged from the deltas.
+        if begun.bool(0, 0) == true { try finishBulk() }
+    }
+
+    /// Drops tables that another session has written and that were not counted, since the replay
+    /// was killed in between.
     private func dropStaged() throws(PostgresError) {
         let found = try connection.query(
             """
@@ -20,42 +38,46 @@ extension Replay {
         }
     }
 
-    /// Makes the partitions that were left loose, also by a replay that was killed, parts of their
-    /// tables; from here on new ones are so at once. Their indexes are made by two sessions.
-    func attachPartitions() throws(ReplayError) {
+    /// Writes what is held, or merges it with what is stored, and makes the partitions parts of
+    /// their tables; from here on new ones are so at once.
+    func finishBulk() throws(ReplayError) {
+        try writeHeld()
         try sql { () throws(PostgresError) in
-            try dropStaged()
-            try mergeLate()
+            if hasRuns { try mergeRuns() }
             var loose: [LoosePartition] = []
             for table in tables { loose += try round(table).loosePartitions() }
-            loose.sort { $0.byteCount < $1.byteCount }
-            let rest = WorkQueue(loose)
-            let byteCount = loose.dropLast().reduce(0) { $0 + $1.byteCount }
-            let isShared = byteCount >= limits.sharedRowsMin * 100
-            let helper =
-                isShared
-                ? ReplayHelper(configuration.postgres) {
-                    connection throws(CompactionFailure) in
-                    do throws(PostgresError) { try Self.attach(rest, connection) } catch {
-                        throw .database(error)
-                    }
-                } : nil
-            defer { try? helper?.wait() }
-            try Self.attach(rest, connection)
-            do throws(CompactionFailure) { try helper?.wait() } catch {
-                throw Self.postgres(error)
+            try share(loose, by: \.byteCount) { rest, connection throws(PostgresError) in
+                while let next = rest.next() { try connection.execute(next.statement) }
             }
         }
-        partitions.loose.removeAll()
-        partitions.areLeftLoose = false
+        isBulk = false
+        hasRuns = false
     }
 
-    /// Attaches partitions until none is left; each statement is a transaction.
-    private static func attach(
-        _ rest: WorkQueue<LoosePartition>,
-        _ connection: PostgresConnection
+    /// Does several things by several sessions, the largest first, each of which may commit them.
+    func share<Work: Sendable>(
+        _ work: [Work],
+        by byteCount: (Work) -> Int,
+        _ body:
+            @escaping @Sendable (WorkQueue<Work>, PostgresConnection) throws(PostgresError) -> Void
     ) throws(PostgresError) {
-        while let next = rest.next() { try connection.execute(next.statement) }
+        let ascending = work.sorted { byteCount($0) < byteCount($1) }
+        let shared = ascending.dropLast().reduce(0) { $0 + byteCount($1) }
+        let rest = WorkQueue(ascending)
+        // A row has about 100 bytes.
+        let helperCount = shared >= limits.sharedRowsMin * 100 ? limits.writersMax - 1 : 0
+        let helpers = (0..<helperCount).map { _ in
+            ReplayHelper(configuration.postgres) { connection throws(CompactionFailure) in
+                do throws(PostgresError) { try body(rest, connection) } catch {
+                    throw .database(error)
+                }
+            }
+        }
+        defer { for helper in helpers { try? helper.wait() } }
+        try body(rest, connection)
+        do throws(CompactionFailure) { for helper in helpers { try helper.wait() } } catch {
+            throw Self.postgres(error)
+        }
     }
 }
 

@@ -74,16 +74,19 @@ extension Replay {
         return result
     }
 
-    /// Folds what the active generation has and this one has not; returns how many offsets.
+    /// Folds what the active generation has and this one has not; returns how many offsets. In
+    /// bulk, what was folded last is held.
     func catchUp(_ progress: (UInt64, UInt64) -> Void) throws(ReplayError) -> UInt64 {
         let remainder = try remainder()
         var wanted: [LogID: OffsetRanges] = [:]
         for (log, all) in remainder.wanted {
             let rest = all.subtracting(passed.offsets(of: log))
+                .subtracting(held.folded[log] ?? OffsetRanges())
             if !rest.isEmpty { wanted[log] = rest }
         }
+        let done = remainder.done + held.offsetCount
         guard !wanted.isEmpty else {
-            progress(remainder.done, remainder.total)
+            progress(done, remainder.total)
             return 0
         }
         let feed = ReplayFeed()
@@ -105,21 +108,17 @@ extension Replay {
         while let run = try feed.next() {
             folded += run.offsetCount
             held.append(run)
-            if try isFull() { try writeHeld() }
-            progress(remainder.done + folded, remainder.total)
+            if try isFull() {
+                hasRuns = isBulk
+                try writeHeld()
+            }
+            progress(done + folded, remainder.total)
         }
-        try writeHeld()
+        if !isBulk { try writeHeld() }
         passed.formUnion(feed.passed)
-        progress(remainder.done + folded, remainder.total)
+        progress(done + folded, remainder.total)
         report.folded += folded
         return folded
-    }
-
-    /// Translates the errors of merging rows that were just folded.
-    private func merging(_ body: () throws(MeasureError) -> Void) throws(ReplayError) {
-        do throws(MeasureError) { try body() } catch {
-            throw .refused("a row that was just folded is damaged: \(error)")
-        }
     }
 
     /// Whether what is held must be written: rows of equal keys are merged before they count.
@@ -130,7 +129,9 @@ extension Replay {
         guard held.rowCount >= limits.heldRowsMax || held.byteCount >= limits.heldBytesMax else {
             return false
         }
-        try merging { () throws(MeasureError) in try held.merge() }
+        do throws(CompactionFailure) { try held.merge() } catch {
+            throw .database(Self.postgres(error))
+        }
         return held.rowCount >= limits.heldRowsMax / 2 || held.byteCount >= limits.heldBytesMax / 2
     }
 

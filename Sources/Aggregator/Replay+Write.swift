@@ -34,7 +34,7 @@ extension Replay {
         let rowCount = held.rowCount
         do throws(FoldFailure) {
             try transaction.rebuild(held.wanted) { () throws(FoldFailure) in
-                if loadsTiers && rowCount >= limits.directRowsMin {
+                if hasRuns || loadsTiers && rowCount >= limits.directRowsMin {
                     try writeTiers(rowCount)
                 } else {
                     try transaction.database { () throws(PostgresError) in try copyDeltas() }
@@ -64,17 +64,16 @@ extension Replay {
         }
     }
 
-    /// Merges rows into the tiers without the way through the delta tables: nobody else writes to
+    /// Writes rows for the tiers without the way through the delta tables: nobody else writes to
     /// this generation.
     ///
-    /// Partitions that are new may be written by another session, to tables that it commits under
-    /// another name: here they get their own, together with the offsets that they stand for. Rows
-    /// that may be in a partition which has no indexes yet are written beside it (`mergeLate`).
+    /// Tables that are new may be written by another session, which commits them under another
+    /// name: here they get their own, together with the offsets that they stand for.
     private func writeTiers(_ rowCount: Int) throws(FoldFailure) {
-        let isShared = partitions.areLeftLoose && rowCount >= limits.sharedRowsMin
+        let isShared = isBulk && rowCount >= limits.sharedRowsMin
+        let isPartial = hasRuns
         let work = ReplayWork(
             tables.enumerated().map { ($1, held.takeRows(of: $0)) },
-            partitions: partitions,
             isShared: isShared
         )
         let configuration = configuration
@@ -84,7 +83,7 @@ extension Replay {
                 ? ReplayHelper(configuration.postgres) {
                     connection throws(CompactionFailure) in
                     do throws(CompactionFailure) {
-                        try Replay.help(work, configuration, connection)
+                        try Replay.help(work, isPartial: isPartial, configuration, connection)
                     } catch {
                         work.cancel()
                         throw error
@@ -94,9 +93,8 @@ extension Replay {
                 while let job = work.next(isHelper: false) {
                     switch job {
                     case .order(let table, let runs):
-                        work.add(try round(table).pieces(runs, work.partitions))
-                    case .write(let piece):
-                        try round(piece.table).write(piece, &partitions, &groups, &hashes)
+                        work.add(try round(table).pieces(runs, isPartial: isPartial))
+                    case .write(let piece): try write(piece)
                     }
                 }
             } catch {
@@ -111,9 +109,22 @@ extension Replay {
         }
     }
 
+    /// Writes a piece in the transaction that counts it.
+    private func write(_ piece: ReplayPiece) throws(CompactionFailure) {
+        let round = round(piece.table)
+        if piece.target == .partition { return try round.amend(piece, &groups, &hashes) }
+        try round.database { () throws(PostgresError) in
+            let name = "\(piece.table.schema).\(piece.makeName())"
+            try round.stage(piece, name)
+            guard !isBulk else { return }
+            try connection.execute(round.attachment(of: piece.partition, piece.tier, name))
+        }
+    }
+
     /// Does what another session may do, and commits it.
     private static func help(
         _ work: ReplayWork,
+        isPartial: Bool,
         _ configuration: AggregatorConfiguration,
         _ connection: PostgresConnection
     ) throws(CompactionFailure) {
@@ -131,14 +142,14 @@ extension Replay {
             while let job = work.next(isHelper: true) {
                 switch job {
                 case .order(let table, let runs):
-                    work.add(try round(table).pieces(runs, work.partitions))
+                    work.add(try round(table).pieces(runs, isPartial: isPartial))
                 case .write(let piece):
                     count += 1
                     let name = piece.table.staged("\(connection.backendPID)_\(count)")
                     try database { () throws(PostgresError) in
                         try round(piece.table).stage(piece, name)
                     }
-                    work.add(StagedPartition(staged: name, piece: piece))
+                    work.add(StagedPiece(staged: name, piece: piece))
                 }
             }
             try database { () throws(PostgresError) in try connection.commit() }
@@ -148,21 +159,15 @@ extension Replay {
         }
     }
 
-    /// Gives partitions that another session has written their names, in the transaction that
-    /// counts their rows.
-    private func adopt(_ staged: [StagedPartition]) throws(CompactionFailure) {
+    /// Gives tables that another session has written their names, in the transaction that counts
+    /// their rows.
+    private func adopt(_ staged: [StagedPiece]) throws(CompactionFailure) {
         for entry in staged {
-            let piece = entry.piece
-            let own =
-                piece.isLate
-                ? piece.table.lateName(of: piece.tier)
-                : piece.table.name(piece.tier, piece.partition)
             do throws(PostgresError) {
-                try connection.execute("ALTER TABLE \(entry.staged) RENAME TO \(own)")
+                try connection.execute(
+                    "ALTER TABLE \(entry.staged) RENAME TO \(entry.piece.makeName())"
+                )
             } catch { throw .database(error) }
-            if piece.isLate { continue }
-            partitions.loose.insert(piece.name)
-            partitions.written[piece.name] = piece.lastWritten
         }
     }
 }

@@ -94,8 +94,11 @@ package final class Replay {
     /// Whether large batches are merged into the tiers at once; no more once rows of the active
     /// generation have been copied, among which they would be counted twice.
     var loadsTiers = true
-    /// What is known of the partitions that are filled.
-    var partitions = ReplayPartitions()
+    /// Whether no partition is there: rows are held until all are folded, and when there are too
+    /// many of them, stored as sorted runs.
+    var isBulk = true
+    /// Whether there are such runs.
+    var hasRuns = false
     /// What is folded and not yet written.
     var held = ReplayHold([])
     var groups = KeyGroupCache()
@@ -149,15 +152,22 @@ package final class Replay {
         progress: (UInt64, UInt64) -> Void = { _, _ in }
     ) throws(ReplayError) -> ReplayReport {
         try prepare()
-        while try catchUp(progress) > 0 {}
-        try attachPartitions()
+        if isBulk {
+            try approach(progress)
+            try finishBulk()
+        }
         try compact()
         // What was folded meanwhile; live folds wait only for what comes after that.
-        for _ in 0..<Self.approachesMax {
-            guard try catchUp(progress) > Self.closeEnough else { break }
-        }
+        try approach(progress)
         try finish(from: from, to: to, verifies: verifies, progress)
         return report
+    }
+
+    /// Folds until little is left, which live folds go on to add to.
+    private func approach(_ progress: (UInt64, UInt64) -> Void) throws(ReplayError) {
+        for _ in 0..<Self.approachesMax {
+            guard try catchUp(progress) > Self.closeEnough else { return }
+        }
     }
 
     /// Translates the errors of `body`.
@@ -198,22 +208,23 @@ package final class Replay {
         }
         report.generation = building
         held = ReplayHold(tables.map(\.definition))
-        if report.isResumed {
-            try attachPartitions()
-            partitions.areLeftLoose = true
-        } else {
-            try sql { () throws(PostgresError) in try makeGeneration() }
-        }
+        if report.isResumed { return try resume() }
+        try sql { () throws(PostgresError) in try makeGeneration() }
     }
 
     /// The generation to continue, unless the definitions of rollups have changed since it was
-    /// begun: then it lacks what it has folded already, and is dropped.
+    /// begun, so that it lacks what it has folded already, or it has rows where an older version
+    /// put them, beside its partitions: then it is dropped.
     private func resumable(_ building: Int?) throws(ReplayError) -> Int? {
         guard let building else { return nil }
         return try sql { () throws(PostgresError) in
             let isSame = try control.query(
                 """
-                SELECT b.definitions = a.definitions FROM sluice.generation a, sluice.generation b
+                SELECT b.definitions = a.definitions AND NOT EXISTS (
+                    SELECT FROM pg_class
+                    WHERE relnamespace = to_regnamespace('sluice_g' || b.id)
+                        AND relname ~ '_late_x[0-9]+$')
+                FROM sluice.generation a, sluice.generation b
                 WHERE a.state = 'active' AND b.id = $1
                 """,
                 [.int(Int64(building))]

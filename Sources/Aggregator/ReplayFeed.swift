@@ -41,8 +41,8 @@ package struct ReplayLimits: Sendable {
     /// Most rows folded together; about 300 bytes each.
     package var rowsMax = 500_000
     /// Rows held back to be written in one transaction; about 300 bytes each, three times that
-    /// while they are brought into order. Chosen: rows of one bucket that are in two transactions
-    /// cost five times what they cost in one.
+    /// while they are brought into order. Chosen: a rebuild of fewer is one transaction, without
+    /// sorted runs.
     package var heldRowsMax = 1_200_000
     /// Most bytes of rows held back, for those with large sketches; three times that while they are
     /// brought into order. Chosen.
@@ -55,9 +55,12 @@ package struct ReplayLimits: Sendable {
     /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen:
     /// merging into the tiers costs some statements for each of them.
     package var directRowsMin = 2_000
-    /// A partition is written anew when more than this part of it is beside it: one in so many.
-    /// Chosen: amending a row costs several times what copying it costs.
-    package var amendedShare = 10
+    /// Sorted runs that are merged together, each with one block in memory. Chosen: more are merged
+    /// into one first.
+    package var runsMax = 64
+    /// Sessions that merge runs, and then make indexes, at the same time. Chosen: one more than two
+    /// processors keep busy, since each waits for its own reads and commits.
+    package var writersMax = 3
     /// A transaction of fewer rows is written by one session alone. Chosen: another one is there in
     /// some hundredths of a second.
     package var sharedRowsMin = 50_000

@@ -44,9 +44,10 @@ struct ReplayHold {
     }
 
     /// Merges the rows of equal keys.
-    mutating func merge() throws(MeasureError) {
+    mutating func merge() throws(CompactionFailure) {
         for (index, definition) in definitions.enumerated() {
-            runs[index] = [try RowSet.merged(takeRows(of: index), definition)]
+            let rows = takeRows(of: index)
+            runs[index] = [try RowMerge.merged(rows, definition, for: definition.name)]
         }
     }
 

@@ -3,53 +3,39 @@ import Rollups
 import Synchronization
 import Threads
 
-/// Rows that a replay writes to one partition.
+/// Rows that a replay writes for one partition.
 struct ReplayPiece: Sendable {
+    /// Where they go.
+    enum Target: Sendable {
+        /// To a sorted run, since there are more rows of the partition than these.
+        case run
+        /// To the partition, which is not there.
+        case newPartition
+        /// To the partition, which is there: they are merged into it.
+        case partition
+    }
+
     /// The rollup.
     let table: RollupTable
     let tier: Tier
     let partition: Partition
-    /// The partition's table for SQL.
-    let name: String
-    /// The last bucket that it has; `Int64.min` if it has none.
-    let last: Int64
-    /// Whether the partition is not there.
-    let isNew: Bool
+    let target: Target
     /// Rows of the tier, ascending.
     let rows: RowSet
-    /// Those that may be in the partition already: they are merged into it.
-    private(set) var amended: Range<Int>
-    /// Those behind its last bucket, or all of a late piece.
-    private(set) var appended: Range<Int>
-    /// Whether those behind it may only be copied: no bound of keys applies to them.
-    let isBounded: Bool
-    /// Whether it is written to a table of its own, to be merged into the partition when all rows
-    /// are there: that costs each row once, and not each row of the partition each time.
-    private(set) var isLate = false
+    /// Those of the partition.
+    let range: Range<Int>
 
-    /// Whether another session may write it to a table of its own.
-    var isShareable: Bool {
-        isLate || isNew && isBounded && amended.isEmpty && !appended.isEmpty
-    }
+    /// Whether another session may write it, to a table of its own.
+    var isShareable: Bool { target != .partition }
 
-    /// Makes those rows that may be in the partition already a piece of their own.
-    mutating func takeLate() -> ReplayPiece {
-        var late = self
-        late.appended = amended
-        late.amended = amended.lowerBound..<amended.lowerBound
-        late.isLate = true
-        amended = amended.upperBound..<amended.upperBound
-        return late
-    }
-
-    /// The last bucket of the partition once this is written.
-    var lastWritten: Int64 {
-        appended.isEmpty ? last : max(last, rows.buckets[appended.upperBound - 1])
+    /// The name for SQL, without schema, of the table that is made for it.
+    func makeName() -> String {
+        target == .run ? table.makeRunName(of: tier) : table.name(tier, partition)
     }
 }
 
-/// A partition that another session has written, under another name until what is in it counts.
-struct StagedPartition: Sendable {
+/// A piece that another session has written, under another name until it counts.
+struct StagedPiece: Sendable {
     /// The name it has, for SQL.
     let staged: String
     /// What it is to be.
@@ -76,12 +62,10 @@ final class ReplayWork: Sendable {
         var shared: [ReplayPiece] = []
         /// What only the first session may write.
         var own: [ReplayPiece] = []
-        var staged: [StagedPartition] = []
+        var staged: [StagedPiece] = []
         var isCancelled = false
     }
 
-    /// What was known of the partitions before.
-    let partitions: ReplayPartitions
     private let isShared: Bool
     private let state: Mutex<State>
     private let doorbell = Doorbell()
@@ -90,14 +74,11 @@ final class ReplayWork: Sendable {
     ///
     /// - Parameters:
     ///   - rollups: The rows of each rollup, as ascending runs.
-    ///   - partitions: What is known of the partitions.
     ///   - isShared: Whether another session takes part.
     init(
         _ rollups: [(table: RollupTable, runs: [RowSet])],
-        partitions: ReplayPartitions,
         isShared: Bool
     ) {
-        self.partitions = partitions
         self.isShared = isShared
         func count(_ runs: [RowSet]) -> Int { runs.reduce(0) { $0 + $1.count } }
         let ordered = rollups.filter { count($0.runs) > 0 }
@@ -131,16 +112,16 @@ final class ReplayWork: Sendable {
             state.ordering -= 1
             state.own += pieces.filter { !isShared || !$0.isShareable }
             state.shared += pieces.filter { isShared && $0.isShareable }
-            state.shared.sort { $0.appended.count < $1.appended.count }
+            state.shared.sort { $0.range.count < $1.range.count }
         }
         doorbell.ring()
     }
 
     /// Notes what the other session has written.
-    func add(_ staged: StagedPartition) { state.withLock { $0.staged.append(staged) } }
+    func add(_ staged: StagedPiece) { state.withLock { $0.staged.append(staged) } }
 
     /// What the other session has written.
-    var staged: [StagedPartition] { state.withLock { $0.staged } }
+    var staged: [StagedPiece] { state.withLock { $0.staged } }
 
     /// Lets both sessions end.
     func cancel() {

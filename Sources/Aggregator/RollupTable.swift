@@ -50,15 +50,14 @@ struct RollupTable: Sendable {
     /// tier or a partition.
     func staged(_ suffix: String) -> String { "\(schema).staged_\(suffix)" }
 
-    /// A new name for a table of rows that count, and are still to be merged into a partition of a
-    /// tier, without schema. No rollup's tables have such names.
-    func lateName(of tier: Tier) -> String {
+    /// A new name for a sorted run of a tier, without schema. No rollup's tables have such names.
+    func makeRunName(of tier: Tier) -> String {
         let number = UInt32.random(in: 0...UInt32.max)
-        return Self.quoted("\(definition.name)_\(tier.rawValue)_\(Self.lateMark)\(number)")
+        return Self.quoted("\(definition.name)_\(tier.rawValue)_\(Self.runMark)\(number)")
     }
 
     /// What such names have behind that of the tier, before a number.
-    static let lateMark = "late_x"
+    static let runMark = "run_x"
 
     private func table(_ suffix: String) -> String {
         "\(schema).\(Self.quoted("\(definition.name)_\(suffix)"))"
@@ -94,19 +93,7 @@ extension CopyWriter {
     /// Writes the integer measures, in the order of the SQL columns.
     @inline(__always)
     mutating func counts(_ counts: Counts) {
-        int64(counts.requests)
-        int64(counts.clientErrors)
-        int64(counts.serverErrors)
-        int64(counts.aborted)
-        int64(counts.bytesIn)
-        int64(counts.bytesOut)
-        int64(counts.latency.count)
-        int64(counts.latency.sum)
-        int64(counts.latency.min)
-        int64(counts.latency.max)
-        int64(counts.upstream.count)
-        int64(counts.upstream.sum)
-        int64(counts.upstream.min)
-        int64(counts.upstream.max)
+        let numbers = counts.numbers
+        int64s(numbers.span)
     }
 }

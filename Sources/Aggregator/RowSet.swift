@@ -1,4 +1,3 @@
-import Postgres
 import Records
 import Rollups
 
@@ -38,6 +37,9 @@ struct RowSet {
     /// Whether there are none.
     var isEmpty: Bool { buckets.isEmpty }
 
+    /// What their histograms and sketches take.
+    var blobByteCount: Int { arena.count }
+
     /// What the rows take in memory.
     var byteCount: Int {
         let row = 8 + 4 * width + MemoryLayout<Counts>.stride + 8 * blobs
@@ -62,58 +64,19 @@ struct RowSet {
         try body(arena.span.extracting(range(row, blob)))
     }
 
-    /// Appends the rows of a result whose columns are those of a rollup table.
-    mutating func append(_ result: PostgresResult) {
-        for row in 0..<result.rowCount {
-            buckets.append(result.timestamp(row, 0) ?? 0)
-            for place in 0..<width {
-                ids.append(Int32(truncatingIfNeeded: result.int(row, 1 + place) ?? 0))
-            }
-            var column = 1 + width
-            func next() -> Int64 {
-                defer { column += 1 }
-                return result.int(row, column) ?? 0
-            }
-            var sums = Counts()
-            sums.requests = next()
-            sums.clientErrors = next()
-            sums.serverErrors = next()
-            sums.aborted = next()
-            sums.bytesIn = next()
-            sums.bytesOut = next()
-            sums.latency = .init(count: next(), sum: next(), min: next(), max: next())
-            sums.upstream = .init(count: next(), sum: next(), min: next(), max: next())
-            counts.append(sums)
-            for blob in 0..<blobs {
-                result.withBytes(row, column + blob) { bytes in
-                    let octets = bytes.octets
-                    arena.append(addingCapacity: octets.count) { output in
-                        for index in octets.indices { output.append(octets[index]) }
-                    }
-                }
-                ends.append(arena.count)
-            }
-        }
+    /// Appends a row but for its histograms and sketches, all of which must follow.
+    mutating func append(bucket: Int64, key: some Sequence<Int32>, counts: Counts) {
+        buckets.append(bucket)
+        ids.append(contentsOf: key)
+        self.counts.append(counts)
     }
 
-    /// Appends a row of a COPY whose columns are those of a rollup table.
-    mutating func append(_ row: inout CopyRow) throws(PostgresError) {
-        buckets.append(try row.timestamp() ?? 0)
-        for _ in 0..<width { ids.append(try row.int32() ?? 0) }
-        func next() throws(PostgresError) -> Int64 { try row.int64() ?? 0 }
-        var sums = Counts()
-        sums.requests = try next()
-        sums.clientErrors = try next()
-        sums.serverErrors = try next()
-        sums.aborted = try next()
-        sums.bytesIn = try next()
-        sums.bytesOut = try next()
-        sums.latency = .init(count: try next(), sum: try next(), min: try next(), max: try next())
-        sums.upstream = .init(count: try next(), sum: try next(), min: try next(), max: try next())
-        counts.append(sums)
-        for _ in 0..<blobs {
-            try row.withBytes { bytes in append(bytes.octets) }
+    /// Appends a histogram or sketch.
+    mutating func append(_ blob: Span<UInt8>) {
+        arena.append(addingCapacity: blob.count) { output in
+            for index in blob.indices { output.append(blob[index]) }
         }
+        ends.append(arena.count)
     }
 
     /// Appends a row that a fold made.
@@ -143,59 +106,50 @@ struct RowSet {
         if blobs > 3 { append(row.keys) }
     }
 
-    private mutating func append(_ blob: Span<UInt8>) {
-        arena.append(addingCapacity: blob.count) { output in
-            for index in blob.indices { output.append(blob[index]) }
-        }
-        ends.append(arena.count)
-    }
-
     /// Some rows as a set of their own.
     func part(_ range: Range<Int>) -> RowSet {
         var result = self
-        result.removeAll()
-        for row in range { result.append(self, row) }
+        result.removeAll(keepingCapacity: false)
+        result.append(self, range)
         return result
     }
 
     /// Forgets all rows.
-    private mutating func removeAll() {
-        buckets = []
-        ids = []
-        counts = []
-        arena = []
-        ends = []
+    mutating func removeAll(keepingCapacity: Bool) {
+        buckets.removeAll(keepingCapacity: keepingCapacity)
+        ids.removeAll(keepingCapacity: keepingCapacity)
+        counts.removeAll(keepingCapacity: keepingCapacity)
+        arena.removeAll(keepingCapacity: keepingCapacity)
+        ends.removeAll(keepingCapacity: keepingCapacity)
     }
 
     /// Appends a row of another set, with another key if wanted.
     mutating func append(
         _ other: borrowing RowSet,
         _ row: Int,
-        bucket: Int64? = nil,
         key: [Int32]? = nil
     ) {
-        buckets.append(bucket ?? other.buckets[row])
-        ids.append(contentsOf: key?[...] ?? other.key(row))
-        counts.append(other.counts[row])
-        for blob in 0..<blobs {
-            let bytes = other.arena.span.extracting(other.range(row, blob))
-            arena.append(addingCapacity: bytes.count) { output in
-                for index in bytes.indices { output.append(bytes[index]) }
-            }
-            ends.append(arena.count)
-        }
+        append(other, row..<(row + 1))
+        guard let key else { return }
+        ids.removeLast(width)
+        ids.append(contentsOf: key)
+    }
+
+    /// Appends some rows of another set.
+    mutating func append(_ other: borrowing RowSet, _ rows: Range<Int>) {
+        guard !rows.isEmpty else { return }
+        let blobRange = (rows.lowerBound * blobs)..<(rows.upperBound * blobs)
+        let first = blobRange.lowerBound == 0 ? 0 : other.ends[blobRange.lowerBound - 1]
+        let base = arena.count - first
+        buckets.append(contentsOf: other.buckets[rows])
+        ids.append(contentsOf: other.ids[(rows.lowerBound * width)..<(rows.upperBound * width)])
+        counts.append(contentsOf: other.counts[rows])
+        arena.append(contentsOf: other.arena[first..<other.ends[blobRange.upperBound - 1]])
+        for index in blobRange { ends.append(base + other.ends[index]) }
     }
 
     /// Appends all rows of another set.
-    mutating func append(contentsOf other: borrowing RowSet) {
-        let base = arena.count
-        buckets.append(contentsOf: other.buckets)
-        ids.append(contentsOf: other.ids)
-        counts.append(contentsOf: other.counts)
-        arena.append(contentsOf: other.arena)
-        ends.reserveCapacity(ends.count + other.ends.count)
-        for end in other.ends { ends.append(base + end) }
-    }
+    mutating func append(contentsOf other: borrowing RowSet) { append(other, 0..<other.count) }
 
     /// The rows of the buckets from a time on; nil if those are all.
     func dropping(before horizon: Int64) -> RowSet? {
@@ -269,6 +223,10 @@ struct RowSet {
             if end == start + 1 {
                 result.append(self, order[start])
                 isNew.append(order[start] >= known)
+            } else if end == start + 2 {
+                let (first, second) = (order[start], order[start + 1])
+                isNew.append(first >= known && second >= known)
+                try result.append(merging: self, first, self, second)
             } else {
                 isNew.append(order[start..<end].allSatisfy { $0 >= known })
                 for index in start..<end { try add(order[index], to: &accumulator) }
@@ -280,62 +238,28 @@ struct RowSet {
         return (result, isNew)
     }
 
-    /// The rows of some sets, each of which ascends, ascending by key, those of equal keys merged
-    /// into one.
-    static func merged(
-        _ runs: [RowSet],
-        _ definition: RollupDefinition
-    ) throws(MeasureError) -> RowSet {
-        let runs = runs.filter { !$0.isEmpty }
-        guard runs.count > 1 else { return runs.first ?? RowSet(definition) }
-        var result = RowSet(definition)
-        result.reserve(
-            runs.reduce(0) { $0 + $1.count },
-            runs.reduce(0) { $0 + $1.arena.count }
-        )
-        // The next row of each set, and its key: here comparisons cost least.
-        var next = [Int](repeating: 0, count: runs.count)
-        let width = result.width + 1
-        var keys = [Int64](repeating: 0, count: runs.count * width)
-        func load(_ run: Int) {
-            keys[run * width] = runs[run].buckets[next[run]]
-            let first = next[run] * (width - 1)
-            for place in 1..<width {
-                keys[run * width + place] = Int64(runs[run].ids[first + place - 1])
-            }
-        }
-        var open = Array(runs.indices)
-        for run in open { load(run) }
-        var least: [Int] = []
-        var accumulator = MeasureAccumulator()
-        while let first = open.first {
-            least.append(first)
-            for run in open.dropFirst() {
-                var place = 0
-                while place < width,
-                    keys[run * width + place] == keys[least[0] * width + place]
-                { place += 1 }
-                if place < width, keys[run * width + place] > keys[least[0] * width + place] {
-                    continue
-                }
-                if place < width { least.removeAll(keepingCapacity: true) }
-                least.append(run)
-            }
-            let (run, row) = (least[0], next[least[0]])
-            if least.count == 1 {
-                result.append(runs[run], row)
+    /// Appends two rows of equal keys as one.
+    mutating func append(
+        merging left: borrowing RowSet,
+        _ a: Int,
+        _ right: borrowing RowSet,
+        _ b: Int
+    ) throws(MeasureError) {
+        buckets.append(left.buckets[a])
+        ids.append(contentsOf: left.key(a))
+        var sums = left.counts[a]
+        sums.merge(right.counts[b])
+        counts.append(sums)
+        for blob in 0..<blobs {
+            let first = left.arena.span.extracting(left.range(a, blob))
+            let second = right.arena.span.extracting(right.range(b, blob))
+            if blob < 2 {
+                try LatencyHistogram.merge(first, second, into: &arena)
             } else {
-                for run in least { try runs[run].add(next[run], to: &accumulator) }
-                result.append(accumulator, bucket: runs[run].buckets[row], key: runs[run].key(row))
-                accumulator.removeAll()
+                try DistinctSketch.merge(first, second, into: &arena)
             }
-            for run in least {
-                next[run] += 1
-                if next[run] < runs[run].count { load(run) } else { open.removeAll { $0 == run } }
-            }
-            least.removeAll(keepingCapacity: true)
+            ends.append(arena.count)
         }
-        return result
     }
 
     /// Adds a row to an accumulator.
@@ -353,9 +277,9 @@ struct RowSet {
 
     /// Appends what an accumulator holds.
     mutating func append(
-        _ accumulator: MeasureAccumulator,
+        _ accumulator: borrowing MeasureAccumulator,
         bucket: Int64,
-        key: ArraySlice<Int32>
+        key: some Sequence<Int32>
     ) {
         buckets.append(bucket)
         ids.append(contentsOf: key)
@@ -379,33 +303,5 @@ struct RowSet {
         counts.reserveCapacity(rows)
         ends.reserveCapacity(rows * blobs)
         arena.reserveCapacity(bytes)
-    }
-}
-
-extension CopyWriter {
-    /// Writes some rows of a set.
-    mutating func rows(
-        _ set: borrowing RowSet,
-        _ range: Range<Int>,
-        columns: Int
-    ) throws(PostgresError) {
-        for row in range {
-            try self.row(columns: columns)
-            timestamp(set.buckets[row])
-            for place in (row * set.width)..<((row + 1) * set.width) { int32(set.ids[place]) }
-            counts(set.counts[row])
-            for blob in 0..<set.blobs {
-                set.withBlob(row, blob) { bytes in self.bytes(bytes) }
-            }
-        }
-    }
-
-    /// Writes the keys of some rows of a set.
-    mutating func keys(_ set: borrowing RowSet, _ range: Range<Int>) throws(PostgresError) {
-        for row in range {
-            try self.row(columns: 1 + set.width)
-            timestamp(set.buckets[row])
-            for place in (row * set.width)..<((row + 1) * set.width) { int32(set.ids[place]) }
-        }
     }
 }

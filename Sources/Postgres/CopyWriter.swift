@@ -88,6 +88,24 @@ package struct CopyWriter: ~Copyable {
         store(UInt64(bitPattern: number))
     }
 
+    /// Several columns of type `int4`.
+    package mutating func int32s(_ numbers: Span<Int32>) {
+        beginFields(numbers.count, 8 * numbers.count)
+        for index in numbers.indices {
+            store(UInt32(4))
+            store(UInt32(bitPattern: numbers[index]))
+        }
+    }
+
+    /// Several columns of type `int8`.
+    package mutating func int64s(_ numbers: Span<Int64>) {
+        beginFields(numbers.count, 12 * numbers.count)
+        for index in numbers.indices {
+            store(UInt32(8))
+            store(UInt64(bitPattern: numbers[index]))
+        }
+    }
+
     /// A `float8`.
     package mutating func double(_ number: Double) {
         beginField(12)
@@ -155,9 +173,12 @@ package struct CopyWriter: ~Copyable {
     }
 
     @inline(always)
-    private mutating func beginField(_ byteCount: Int) {
-        precondition(fieldsLeft > 0, "row \(rowCount) has more values than columns")
-        fieldsLeft -= 1
+    private mutating func beginField(_ byteCount: Int) { beginFields(1, byteCount) }
+
+    @inline(always)
+    private mutating func beginFields(_ fieldCount: Int, _ byteCount: Int) {
+        precondition(fieldsLeft >= fieldCount, "row \(rowCount) has more values than columns")
+        fieldsLeft -= fieldCount
         ensure(byteCount)
     }
 

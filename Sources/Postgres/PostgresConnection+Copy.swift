@@ -43,60 +43,6 @@ extension PostgresConnection {
         } catch { throw mapping(error) }
     }
 
-    /// Executes a `COPY … TO STDOUT (FORMAT binary)` and lends each row; nothing is kept, so
-    /// results may be larger than memory. A data-changing statement works too: `COPY (DELETE …
-    /// RETURNING …)`.
-    ///
-    /// When `body` throws, the statement is cancelled and the error is passed on.
-    package func copyOutRows(
-        _ sql: String,
-        _ body: (inout CopyRow) throws(PostgresError) -> Void
-    ) throws(PostgresError) {
-        var reader = CopyReader()
-        try copyOut(sql) { piece throws(PostgresError) in try reader.forEachRow(piece, body) }
-    }
-
-    /// Executes a `COPY … TO STDOUT` and lends each piece of data as the server sends it: one row,
-    /// except that a binary header precedes the first row and a trailer follows the last.
-    ///
-    /// When `body` throws, the statement is cancelled and the error is passed on.
-    package func copyOut(
-        _ sql: String,
-        _ body: (RawSpan) throws(PostgresError) -> Void
-    ) throws(PostgresError) {
-        try checkUsable(sql)
-        let pointer = unsafe withConnection { unsafe PQexec($0, sql) }
-        let result = try unsafe checked(pointer, call: "PQexec", statement: sql)
-        try expect(PGRES_COPY_OUT, result, "COPY … TO STDOUT", sql)
-        var refusal: PostgresError?
-        while true {
-            var data: UnsafeMutablePointer<CChar>?
-            let count = unsafe withConnection { unsafe PQgetCopyData($0, &data, 0) }
-            guard count > 0, let data = unsafe data else {
-                if count == -2, refusal == nil {
-                    refusal = failure(call: "PQgetCopyData", statement: sql)
-                }
-                break
-            }
-            defer { unsafe PQfreemem(data) }
-            if refusal != nil { continue }
-            let buffer = unsafe UnsafeRawBufferPointer(start: data, count: Int(count))
-            do throws(PostgresError) {
-                try whileBusy { () throws(PostgresError) in
-                    try unsafe body(RawSpan(_unsafeBytes: buffer))
-                }
-            } catch {
-                refusal = error
-                cancel()
-            }
-        }
-        if let refusal {
-            _ = try? drain(sql)
-            throw refusal
-        }
-        _ = try drain(sql)
-    }
-
     /// Executes one statement and lends each row as a result of one row, without keeping the
     /// others: for results larger than memory.
     ///

@@ -110,6 +110,7 @@ package struct RecordEncoder: Sendable {
 
 extension OutputSpan<UInt8> {
     /// Appends a varint; the caller has made room for ten bytes.
+    @inlinable
     @inline(__always)
     @_lifetime(self: copy self)
     package mutating func appendVarint(_ value: UInt64) {

@@ -6,9 +6,10 @@ package struct WireReader: ~Escapable {
     /// The bytes being read.
     package let bytes: Span<UInt8>
     /// The byte position of the next read; never beyond `bytes.count`.
-    package private(set) var position: Int
+    @usableFromInline package internal(set) var position: Int
 
     /// Starts at the first byte.
+    @inlinable
     @inline(__always)
     @_lifetime(copy bytes)
     package init(_ bytes: Span<UInt8>) {
@@ -17,10 +18,12 @@ package struct WireReader: ~Escapable {
     }
 
     /// Whether everything has been read.
+    @inlinable
     @inline(__always)
     package var isAtEnd: Bool { position >= bytes.count }
 
     /// Reads one varint of up to 64 bits; surplus bits of a tenth byte are dropped as by protobuf.
+    @inlinable
     @inline(__always)
     @_lifetime(self: copy self)
     package mutating func varint() throws(RecordError) -> UInt64 {
@@ -38,7 +41,8 @@ package struct WireReader: ~Escapable {
 
     /// Reads a varint of two bytes or more, and where it ends; takes no reader, so that readers
     /// may live in registers.
-    private static func longVarint(
+    @usableFromInline
+    static func longVarint(
         _ bytes: Span<UInt8>,
         _ start: Int
     ) throws(RecordError) -> (UInt64, Int) {

@@ -62,6 +62,27 @@ package struct Counts: Hashable, Sendable, BitwiseCopyable {
     @inline(__always)
     package init() {}
 
+    /// Makes counts of their numbers, in the order of the SQL columns.
+    package init(numbers: [14 of Int64]) {
+        requests = numbers[0]
+        clientErrors = numbers[1]
+        serverErrors = numbers[2]
+        aborted = numbers[3]
+        bytesIn = numbers[4]
+        bytesOut = numbers[5]
+        latency = .init(count: numbers[6], sum: numbers[7], min: numbers[8], max: numbers[9])
+        upstream = .init(count: numbers[10], sum: numbers[11], min: numbers[12], max: numbers[13])
+    }
+
+    /// All numbers, in the order of the SQL columns.
+    package var numbers: [14 of Int64] {
+        [
+            requests, clientErrors, serverErrors, aborted, bytesIn, bytesOut,
+            latency.count, latency.sum, latency.min, latency.max,
+            upstream.count, upstream.sum, upstream.min, upstream.max,
+        ]
+    }
+
     /// Adds what another row counted.
     package mutating func merge(_ other: Counts) {
         requests = requests.addingSaturated(other.requests)

@@ -1,3 +1,5 @@
+import Records
+
 /// HyperLogLog with 4,096 registers (p = 12): how many distinct values, with σ ≈ 1.6 %.
 ///
 /// A value's register is the first 12 bits of its `StableHash`, its rank one more than the number
@@ -46,17 +48,13 @@ package enum DistinctSketch {
             guard encoded.count > 1, encoded.count <= denseSize else {
                 throw .malformedSketch(position: encoded.count)
             }
-            var reader = CanonicalReader(encoded, from: 1)
-            var next: UInt64 = 0
-            while reader.position < encoded.count {
-                let start = reader.position
-                guard let value = reader.varint(), value >> 6 < UInt64(registerCount),
-                    next + value >> 6 < UInt64(registerCount),
-                    value & 63 >= 1, value & 63 <= UInt64(rankMax)
-                else { throw .malformedSketch(position: start) }
-                let register = next &+ value >> 6  // below registerCount
-                body(Int(truncatingIfNeeded: register), UInt8(truncatingIfNeeded: value & 63))
-                next = register &+ 1
+            var reader = try RegisterReader(encoded)
+            while reader.rank > 0 {
+                body(
+                    Int(truncatingIfNeeded: reader.register),
+                    UInt8(truncatingIfNeeded: reader.rank)
+                )
+                try reader.advance()
             }
         case 2:
             guard encoded.count == denseSize else {
@@ -87,10 +85,49 @@ package enum DistinctSketch {
 
     /// The encoding of two sketches together.
     package static func merge(_ left: [UInt8], _ right: [UInt8]) throws(MeasureError) -> [UInt8] {
-        var accumulator = SketchAccumulator()
-        try accumulator.merge(left.span)
-        try accumulator.merge(right.span)
-        return accumulator.encoded()
+        var output: [UInt8] = []
+        try merge(left.span, right.span, into: &output)
+        return output
+    }
+
+    /// Appends the encoding of two sketches together; on an error part of it may have been
+    /// appended.
+    package static func merge(
+        _ left: Span<UInt8>,
+        _ right: Span<UInt8>,
+        into output: inout [UInt8]
+    ) throws(MeasureError) {
+        // Longer ones may become dense.
+        guard left.count > 1, left[0] == 1, right.count > 1, right[0] == 1,
+            left.count + right.count <= denseSize
+        else {
+            var accumulator = SketchAccumulator()
+            try accumulator.merge(left)
+            try accumulator.merge(right)
+            return accumulator.encode(into: &output)
+        }
+        // A gap takes no more bytes than one of those that it is made of.
+        try output.append(addingCapacity: left.count + right.count) {
+            span throws(MeasureError) in
+            span.append(1)
+            var a = try RegisterReader(left)
+            var b = try RegisterReader(right)
+            var next: UInt64 = 0
+            while a.rank > 0 || b.rank > 0 {
+                let register = Swift.min(a.register, b.register)
+                var rank: UInt64 = 0
+                if a.register == register {
+                    rank = a.rank
+                    try a.advance()
+                }
+                if b.register == register {
+                    rank = Swift.max(rank, b.rank)
+                    try b.advance()
+                }
+                span.appendVarint((register &- next) << 6 | rank)  // ascending
+                next = register &+ 1
+            }
+        }
     }
 
     /// Appends the dense form of a rank per register.
@@ -162,5 +199,43 @@ package enum DistinctSketch {
             z -= (1 - x) * (1 - x) * y
         }
         return z / 3
+    }
+}
+
+/// Reads the registers of a sketch that is not dense, ascending.
+private struct RegisterReader: ~Escapable {
+    private var reader: CanonicalReader
+    /// The register at hand; `UInt64.max` behind the last one.
+    private(set) var register: UInt64 = 0
+    /// Its rank; 0 behind the last one.
+    private(set) var rank: UInt64 = 0
+
+    /// Reads the first register.
+    @inline(__always)
+    @_lifetime(copy encoded)
+    init(_ encoded: Span<UInt8>) throws(MeasureError) {
+        reader = CanonicalReader(encoded, from: 1)
+        try read(from: 0)
+    }
+
+    /// Reads the next register.
+    @inline(__always)
+    @_lifetime(self: copy self)
+    mutating func advance() throws(MeasureError) { try read(from: register &+ 1) }
+
+    @inline(__always)
+    @_lifetime(self: copy self)
+    private mutating func read(from next: UInt64) throws(MeasureError) {
+        let start = reader.position
+        guard start < reader.bytes.count else {
+            (register, rank) = (.max, 0)
+            return
+        }
+        guard let value = reader.varint(),
+            value >> 6 < UInt64(DistinctSketch.registerCount),
+            next &+ value >> 6 < UInt64(DistinctSketch.registerCount),
+            value & 63 >= 1, value & 63 <= UInt64(DistinctSketch.rankMax)
+        else { throw .malformedSketch(position: start) }
+        (register, rank) = (next &+ value >> 6, value & 63)
     }
 }

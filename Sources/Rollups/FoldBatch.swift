@@ -16,6 +16,10 @@ package struct FoldBatch: Sendable {
     var tables: [RowTable]
     /// The rollup whose rows those of each are made of; nil where records are folded.
     private let sources: [Int?]
+    /// The rollups that records are folded into.
+    private let wide: [Int]
+    /// Where the record being folded belongs in each of them.
+    private var probes: [RowTable.Probe]
     /// Before when nothing is counted in each rollup, µs since the epoch.
     package let horizons: [Int64]
     /// Before when nothing is counted in any.
@@ -54,7 +58,10 @@ package struct FoldBatch: Sendable {
                 places: definition.dimensions.map { dimensions.firstIndex(of: $0) ?? 0 }
             )
         }
-        sources = Self.sources(definitions, self.horizons)
+        let sources = Self.sources(definitions, self.horizons)
+        self.sources = sources
+        wide = sources.indices.filter { sources[$0] == nil }
+        probes = wide.map { _ in RowTable.Probe() }
         fields = dimensions.compactMap(\.field)
         tags = dimensions.compactMap(\.tagName).map { Array($0.utf8) }
         current = [UInt32](repeating: 0, count: dimensions.count)
@@ -95,8 +102,11 @@ package struct FoldBatch: Sendable {
         }
         if !tags.isEmpty { readTags(record, bytes) }
         let sample = Sample(record, octets)
-        for index in tables.indices where sources[index] == nil {
-            if sample.time >= horizons[index] { tables[index].add(sample, current) }
+        for (place, index) in wide.enumerated() {
+            probes[place] = tables[index].probe(sample.time, current)
+        }
+        for (place, index) in wide.enumerated() where sample.time >= horizons[index] {
+            tables[index].add(sample, current, probes[place])
         }
         recordCount += 1
         return true

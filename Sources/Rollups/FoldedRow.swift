@@ -1,7 +1,7 @@
 /// One row that a fold made, valid during the call that it is passed to.
 package struct FoldedRow: ~Escapable {
-    /// The rollup that the row belongs to.
-    package let definition: RollupDefinition
+    /// What all rows of a rollup have in common.
+    private let shared: Shared
     /// The start of the bucket (of the finest tier), in microseconds since the epoch.
     package let bucket: Int64
     /// The integer measures.
@@ -16,17 +16,26 @@ package struct FoldedRow: ~Escapable {
     package let clients: Span<UInt8>
     /// The encoded sketch of distinct keys; empty unless the rollup counts keys.
     package let keys: Span<UInt8>
-    /// The values of the batch.
-    private let values: [ValueTable]
-    /// The place of each dimension among them.
-    private let places: [Int]
+
+    /// What all rows of a rollup have in common: one reference, since a row is made of it.
+    final class Shared {
+        let definition: RollupDefinition
+        /// The values of the batch.
+        let values: [ValueTable]
+        /// The place of each dimension among them.
+        let places: [Int]
+
+        init(_ definition: RollupDefinition, _ values: [ValueTable], places: [Int]) {
+            self.definition = definition
+            self.values = values
+            self.places = places
+        }
+    }
 
     /// Gathers the parts of a row.
     @_lifetime(copy valueIDs, copy latency, copy upstream, copy clients, copy keys)
     init(
-        _ definition: RollupDefinition,
-        _ values: [ValueTable],
-        places: [Int],
+        _ shared: Shared,
         bucket: Int64,
         counts: Counts,
         valueIDs: Span<UInt32>,
@@ -35,9 +44,7 @@ package struct FoldedRow: ~Escapable {
         clients: Span<UInt8>,
         keys: Span<UInt8>
     ) {
-        self.definition = definition
-        self.values = values
-        self.places = places
+        self.shared = shared
         self.bucket = bucket
         self.counts = counts
         self.valueIDs = valueIDs
@@ -47,9 +54,12 @@ package struct FoldedRow: ~Escapable {
         self.keys = keys
     }
 
+    /// The rollup that the row belongs to.
+    package var definition: RollupDefinition { shared.definition }
+
     /// The bytes of the value of the dimension at an index of the definition; empty = absent.
     package func value(of index: Int) -> ArraySlice<UInt8> {
-        values[places[index]].value(valueIDs[index])
+        shared.values[shared.places[index]].value(valueIDs[index])
     }
 
     /// The text of the value of the dimension at an index; numbers in decimal, empty = absent.

@@ -46,6 +46,8 @@ struct RowEncoder {
                 span.appendVarint(UInt64(index))
                 span.append(1)
             }
+        case ...SmallSamples.countMax:
+            SmallSamples(grouped.samples.span.extracting(range)).histogram(into: &output)
         default:
             for place in range {
                 histogram.add(index: Int(grouped.samples[place]), count: 1)
@@ -66,6 +68,8 @@ struct RowEncoder {
                 span.append(1)
                 span.appendVarint(UInt64(value))
             }
+        case ...SmallSamples.countMax:
+            SmallSamples(grouped.samples.span.extracting(range)).sketch(into: &output)
         default:
             for place in range {
                 let value = grouped.samples[place]
@@ -76,6 +80,60 @@ struct RowEncoder {
             }
             sketch.encode(into: &output)
             sketch.removeAll()
+        }
+    }
+}
+
+/// Few samples, ascending: sorting them costs less than a bitmap of all that could be there.
+private struct SmallSamples {
+    static var countMax: Int { 16 }
+
+    private var sorted: [16 of UInt32] = .init(repeating: 0)
+    private let count: Int
+
+    /// Sorts samples, at most so many.
+    @inline(__always)
+    init(_ samples: Span<UInt32>) {
+        count = samples.count
+        for index in samples.indices {
+            let sample = samples[index]
+            var place = index
+            while place > 0, sorted[place - 1] > sample {
+                sorted[place] = sorted[place - 1]
+                place -= 1
+            }
+            sorted[place] = sample
+        }
+    }
+
+    /// Appends the canonical histogram of bucket indices.
+    func histogram(into output: inout [UInt8]) {
+        output.append(addingCapacity: 20 * count) { span in
+            var next: UInt32 = 0
+            var place = 0
+            while place < count {
+                let index = sorted[place]
+                let first = place
+                while place < count, sorted[place] == index { place += 1 }
+                span.appendVarint(UInt64(index - next))
+                span.appendVarint(UInt64(place - first))
+                next = index + 1
+            }
+        }
+    }
+
+    /// Appends the canonical sketch of registers and ranks.
+    func sketch(into output: inout [UInt8]) {
+        output.append(addingCapacity: 1 + 10 * count) { span in
+            span.append(1)
+            var next: UInt32 = 0
+            for place in 0..<count {
+                let register = sorted[place] >> 6
+                // The largest rank of a register comes last.
+                if place + 1 < count, sorted[place + 1] >> 6 == register { continue }
+                span.appendVarint(UInt64((register - next) << 6 | sorted[place] & 63))
+                next = register + 1
+            }
         }
     }
 }

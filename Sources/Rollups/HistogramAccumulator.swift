@@ -72,22 +72,6 @@ package struct HistogramAccumulator: Sendable {
         if missing > 0 { counts.append(contentsOf: repeatElement(0, count: missing)) }
     }
 
-    /// Calls the body with every bucket that is not empty, by ascending index.
-    @inline(__always)
-    private func forEach(_ body: (_ index: Int, _ count: UInt64) -> Void) {
-        var octaves = usedOctaves
-        while octaves != 0 {
-            let octave = octaves.trailingZeroBitCount
-            octaves &= octaves - 1
-            var bits = used[octave]
-            while bits != 0 {
-                let index = octave << 6 | bits.trailingZeroBitCount
-                bits &= bits - 1
-                body(index, counts[index - base])
-            }
-        }
-    }
-
     /// Adds an encoded histogram; on an error part of it may have been added.
     package mutating func merge(_ encoded: Span<UInt8>) throws(MeasureError) {
         var position = MergePosition()
@@ -210,12 +194,20 @@ package struct HistogramAccumulator: Sendable {
     /// Appends the canonical encoding.
     package func encode(into output: inout [UInt8]) {
         var next = 0
-        forEach { index, count in
-            output.append(addingCapacity: 20) { span in
-                span.appendVarint(UInt64(truncatingIfNeeded: index - next))
-                span.appendVarint(count)
+        var octaves = usedOctaves
+        while octaves != 0 {
+            let octave = octaves.trailingZeroBitCount
+            octaves &= octaves - 1
+            var bits = used[octave]
+            output.append(addingCapacity: 20 * bits.nonzeroBitCount) { span in
+                while bits != 0 {
+                    let index = octave << 6 | bits.trailingZeroBitCount
+                    bits &= bits - 1
+                    span.appendVarint(UInt64(truncatingIfNeeded: index - next))
+                    span.appendVarint(counts[index - base])
+                    next = index + 1
+                }
             }
-            next = index + 1
         }
     }
 

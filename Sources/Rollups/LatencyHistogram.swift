@@ -1,3 +1,5 @@
+import Records
+
 /// A log-linear histogram of durations in microseconds: 64 sub-buckets per octave.
 ///
 /// Values below 64 are exact; above, a bucket is at most 1/64 of its lower bound wide and is
@@ -45,19 +47,10 @@ package enum LatencyHistogram {
         _ encoded: Span<UInt8>,
         _ body: (_ index: Int, _ count: UInt64) -> Void
     ) throws(MeasureError) {
-        var reader = CanonicalReader(encoded)
-        var next: UInt64 = 0
-        var total: UInt64 = 0
-        while reader.position < encoded.count {
-            let start = reader.position
-            guard let gap = reader.varint(), let count = reader.varint(),
-                gap < UInt64(bucketCount), next + gap < UInt64(bucketCount),
-                count > 0, count <= UInt64(Int64.max) - total
-            else { throw .malformedHistogram(position: start) }
-            let index = next &+ gap  // below bucketCount
-            total &+= count  // at most Int64.max
-            body(Int(truncatingIfNeeded: index), count)
-            next = index &+ 1
+        var reader = try BucketReader(encoded)
+        while reader.count > 0 {
+            body(Int(truncatingIfNeeded: reader.index), reader.count)
+            try reader.advance()
         }
     }
 
@@ -77,10 +70,40 @@ package enum LatencyHistogram {
 
     /// The encoding of two histograms together.
     package static func merge(_ left: [UInt8], _ right: [UInt8]) throws(MeasureError) -> [UInt8] {
-        var accumulator = HistogramAccumulator()
-        try accumulator.merge(left.span)
-        try accumulator.merge(right.span)
-        return accumulator.encoded()
+        var output: [UInt8] = []
+        try merge(left.span, right.span, into: &output)
+        return output
+    }
+
+    /// Appends the encoding of two histograms together; on an error part of it may have been
+    /// appended.
+    package static func merge(
+        _ left: Span<UInt8>,
+        _ right: Span<UInt8>,
+        into output: inout [UInt8]
+    ) throws(MeasureError) {
+        // Neither a gap nor a sum takes more bytes than the numbers that it is made of.
+        try output.append(addingCapacity: left.count + right.count) {
+            span throws(MeasureError) in
+            var a = try BucketReader(left)
+            var b = try BucketReader(right)
+            var next: UInt64 = 0
+            while a.count > 0 || b.count > 0 {
+                let index = Swift.min(a.index, b.index)
+                var count: UInt64 = 0
+                if a.index == index {
+                    count = a.count
+                    try a.advance()
+                }
+                if b.index == index {
+                    count = Swift.min(count &+ b.count, UInt64(Int64.max))  // both at most that
+                    try b.advance()
+                }
+                span.appendVarint(index &- next)  // ascending
+                span.appendVarint(count)
+                next = index &+ 1
+            }
+        }
     }
 
     /// The value at rank ⌈q × n⌉ (at least 1), as PostgreSQL's `percentile_disc`; nil when empty.
@@ -115,6 +138,46 @@ package enum LatencyHistogram {
     /// Moves a value into known bounds.
     static func clamp(_ value: UInt64, _ min: UInt64, _ max: UInt64) -> UInt64 {
         Swift.max(min, Swift.min(value, Swift.max(min, max)))
+    }
+}
+
+/// Reads the buckets of a histogram, ascending.
+private struct BucketReader: ~Escapable {
+    private var reader: CanonicalReader
+    private var total: UInt64 = 0
+    /// The bucket at hand; `UInt64.max` behind the last one.
+    private(set) var index: UInt64 = 0
+    /// Its count; 0 behind the last one.
+    private(set) var count: UInt64 = 0
+
+    /// Reads the first bucket.
+    @inline(__always)
+    @_lifetime(copy encoded)
+    init(_ encoded: Span<UInt8>) throws(MeasureError) {
+        reader = CanonicalReader(encoded)
+        try read(from: 0)
+    }
+
+    /// Reads the next bucket.
+    @inline(__always)
+    @_lifetime(self: copy self)
+    mutating func advance() throws(MeasureError) { try read(from: index &+ 1) }
+
+    @inline(__always)
+    @_lifetime(self: copy self)
+    private mutating func read(from next: UInt64) throws(MeasureError) {
+        let start = reader.position
+        guard start < reader.bytes.count else {
+            (index, count) = (.max, 0)
+            return
+        }
+        guard let gap = reader.varint(), let number = reader.varint(),
+            gap < UInt64(LatencyHistogram.bucketCount),
+            next &+ gap < UInt64(LatencyHistogram.bucketCount),
+            number > 0, number <= UInt64(Int64.max) &- total
+        else { throw .malformedHistogram(position: start) }
+        total &+= number
+        (index, count) = (next &+ gap, number)
     }
 }
 

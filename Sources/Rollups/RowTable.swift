@@ -107,10 +107,28 @@ struct RowTable: Sendable {
         credentials.removeAll(keepingCapacity: true)
     }
 
+    /// Where the search for a row begins.
+    struct Probe {
+        var bucket: Int64 = 0
+        var hash: UInt64 = 0
+        /// What is in the first place of the hash.
+        var slot: UInt64 = 0
+    }
+
+    /// Begins to look for the row of the current values: asked of all tables before anything is
+    /// added to any, it lets the processor wait for their memory at the same time.
+    @inline(__always)
+    func probe(_ time: Int64, _ current: [UInt32]) -> Probe {
+        let bucket = tier.bucket(of: time)
+        let hash = hash(bucket, current)
+        let slot = slots[Int(truncatingIfNeeded: hash) & (slots.count - 1)]
+        return Probe(bucket: bucket, hash: hash, slot: slot)
+    }
+
     /// Adds a sample to the row of the current values.
     @inline(__always)
-    mutating func add(_ sample: Sample, _ current: [UInt32]) {
-        let row = row(of: tier.bucket(of: sample.time), current)
+    mutating func add(_ sample: Sample, _ current: [UInt32], _ probe: Probe) {
+        let row = row(of: probe, current)
         addCounts(sample, row)
         let high = UInt64(row) << 32
         if sample.latency >= 0 {
@@ -138,7 +156,7 @@ struct RowTable: Sendable {
                 current[place] = wide.keys[key]
                 key += 1
             }
-            let own = self.row(of: tier.bucket(of: wide.bucket(of: row)), current)
+            let own = self.row(of: probe(wide.bucket(of: row), current), current)
             counts[own].merge(wide.counts[row])
             rows.append(UInt64(own) << 32)
         }
@@ -169,18 +187,18 @@ struct RowTable: Sendable {
 
     /// The row of a bucket and the current values, a new one if there is none.
     @inline(__always)
-    private mutating func row(of bucket: Int64, _ current: [UInt32]) -> Int {
-        let hash = hash(bucket, current)
+    private mutating func row(of probe: Probe, _ current: [UInt32]) -> Int {
         let mask = slots.count - 1
-        var place = Int(truncatingIfNeeded: hash) & mask
+        var place = Int(truncatingIfNeeded: probe.hash) & mask
+        var slot = probe.slot
         while true {
-            let slot = slots[place]
-            if slot == 0 { return insert(bucket, current, hash) }
-            if slot >> 32 == hash >> 32 {
+            if slot == 0 { return insert(probe.bucket, current, probe.hash) }
+            if slot >> 32 == probe.hash >> 32 {
                 let row = Int(UInt32(truncatingIfNeeded: slot)) - 1
-                if isEqual(row, bucket, current) { return row }
+                if isEqual(row, probe.bucket, current) { return row }
             }
             place = (place &+ 1) & mask
+            slot = slots[place]
         }
     }
 
@@ -263,10 +281,13 @@ struct RowTable: Sendable {
         let upstreams = GroupedSamples(self.upstreams, rows: rowCount)
         let clients = GroupedSamples(self.clients, rows: rowCount)
         let credentials = GroupedSamples(self.credentials, rows: rowCount)
+        let shared = FoldedRow.Shared(definition, values, places: places)
+        let isOrdered = order != nil
+        let order = order ?? []
         var encoder = RowEncoder()
         var output: [UInt8] = []
         for index in counts.indices {
-            let row = order.map { Int($0[index].row) } ?? index
+            let row = isOrdered ? Int(order[index].row) : index
             output.removeAll(keepingCapacity: true)
             encoder.histogram(latencies, row, into: &output)
             let first = output.count
@@ -276,9 +297,7 @@ struct RowTable: Sendable {
             let third = output.count
             encoder.sketch(credentials, row, into: &output)
             let folded = FoldedRow(
-                definition,
-                values,
-                places: places,
+                shared,
                 bucket: bucket(of: row),
                 counts: counts[row],
                 valueIDs: keys.span.extracting((row * width + 2)..<((row + 1) * width)),

@@ -89,10 +89,20 @@ package struct SketchAccumulator: Sendable {
         let start = output.count
         output.append(1)
         var next = 0
-        forEach { register, rank in
-            let value = UInt64(truncatingIfNeeded: register - next) << 6 | UInt64(rank)
-            output.append(addingCapacity: 10) { span in span.appendVarint(value) }
-            next = register + 1
+        var words = usedWords
+        while words != 0 {
+            let word = words.trailingZeroBitCount
+            words &= words - 1
+            var bits = used[word]
+            output.append(addingCapacity: 10 * bits.nonzeroBitCount) { span in
+                while bits != 0 {
+                    let register = word << 6 | bits.trailingZeroBitCount
+                    bits &= bits - 1
+                    let gap = UInt64(truncatingIfNeeded: register - next)
+                    span.appendVarint(gap << 6 | UInt64(ranks[register]))
+                    next = register + 1
+                }
+            }
         }
         if output.count - start > DistinctSketch.denseSize {
             output.removeSubrange(start...)

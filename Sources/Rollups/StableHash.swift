@@ -24,17 +24,16 @@ package enum StableHash {
     @inline(__always)
     package static func hash(_ bytes: Span<UInt8>) -> UInt64 {
         var state = k2
-        var rest = bytes
-        while rest.count > 16 {
-            state = mix(rest.word(at: 0) ^ k0, rest.word(at: 8) ^ state)
-            rest = rest.extracting(16..<rest.count)
+        var start = 0
+        while bytes.count - start > 16 {
+            state = mix(bytes.word(at: start) ^ k0, bytes.word(at: start + 8) ^ state)
+            start += 16
         }
-        if rest.count > 8 {
-            let second = rest.extracting(8..<rest.count)
-            state = mix(rest.word(at: 0) ^ k0, second.partialWord() ^ state)
-        } else {
-            state = mix(rest.partialWord() ^ k0, state)
-        }
+        let rest = bytes.count - start
+        state =
+            rest > 8
+            ? mix(bytes.word(at: start) ^ k0, bytes.lastWord(rest - 8) ^ state)
+            : mix(bytes.lastWord(rest) ^ k0, state)
         return mix(state ^ k1, UInt64(bytes.count) ^ k0)
     }
 
@@ -61,13 +60,28 @@ extension Span<UInt8> {
             | UInt64(eight[6]) << 48 | UInt64(eight[7]) << 56
     }
 
-    /// At most eight bytes as a little-endian word, padded with zeros.
+    /// The last one to eight bytes as a little-endian word, padded with zeros; 0 for none.
+    ///
+    /// Nothing is done by byte: how many there are differs from value to value.
     @inline(__always)
-    func partialWord() -> UInt64 {
-        if count == 8 { return word(at: 0) }
-        var word: UInt64 = 0
-        for index in indices { word |= UInt64(self[index]) << UInt64(8 * index & 63) }
-        return word
+    func lastWord(_ length: Int) -> UInt64 {
+        if count >= 8 { return word(at: count - 8) >> UInt64(8 * (8 - length) & 63) }
+        // All of them, since there are fewer than eight.
+        if length >= 4 {
+            return halfWord(at: 0) | halfWord(at: length - 4) << UInt64(8 * (length - 4))
+        }
+        guard length > 0 else { return 0 }
+        let middle = length / 2
+        return UInt64(self[0]) | UInt64(self[middle]) << UInt64(8 * middle)
+            | UInt64(self[length - 1]) << UInt64(8 * (length - 1))
+    }
+
+    /// Four bytes as a little-endian word.
+    @inline(__always)
+    private func halfWord(at start: Int) -> UInt64 {
+        let four = extracting(start..<(start + 4))
+        return UInt64(four[0]) | UInt64(four[1]) << 8 | UInt64(four[2]) << 16
+            | UInt64(four[3]) << 24
     }
 }
 

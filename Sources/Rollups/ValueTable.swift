@@ -97,15 +97,12 @@ extension Span<UInt8> {
     /// Whether two spans of equal length hold the same bytes.
     @inline(__always)
     func hasSameBytes(as other: Span<UInt8>) -> Bool {
+        guard count >= 8 else { return lastWord(count) == other.lastWord(count) }
         var index = 0
-        while index + 8 <= count {
+        while index + 8 < count {
             if word(at: index) != other.word(at: index) { return false }
             index += 8
         }
-        while index < count {
-            if self[index] != other[index] { return false }
-            index += 1
-        }
-        return true
+        return word(at: count - 8) == other.word(at: count - 8)
     }
 }

@@ -127,7 +127,7 @@ def everything(roles: Roles, bearer: Bearer, others: dict[str, list[str]]) -> No
         bearer.ask(roles, "GET", "/v1/usage", [*base, ("compare", compare), ("group_by", "org,application")])
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def isolation(context: Context) -> None:
     """no token sees anything of others, by any endpoint, parameter, filter, cursor, tag or page"""
     meters = [

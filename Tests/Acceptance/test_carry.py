@@ -18,7 +18,7 @@ def load(context: Context, data: object, count: int, seed: int) -> None:
     context.run("load", "--into", data, "--records", count, "--seed", seed, "--start", "2025-03-01T10:00:00Z")
 
 
-@test(seconds=120)
+@test(seconds=120, full_only=True)
 def twice_and_overlapping(context: Context) -> None:
     """exported segments count once at the other site, imported twice, in parts, or beside the same log folded already"""
     context.note_seed()

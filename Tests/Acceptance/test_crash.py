@@ -196,7 +196,7 @@ def aggregator(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=300)
+@test(seconds=300, full_only=True)
 def postgres(context: Context) -> None:
     """kill -9 of PostgreSQL under load: `sluice up` comes back by itself, counts are exact"""
     context.note_seed()
@@ -259,7 +259,7 @@ def copy_data(source: Path, target: Path) -> None:
                 stderr=subprocess.DEVNULL)
 
 
-@test(seconds=150)
+@test(seconds=150, full_only=True)
 def restored(context: Context) -> None:
     """a data directory restored from an older copy: what comes later is all counted"""
     context.note_seed()
@@ -413,7 +413,7 @@ def log_bytes(data: Path) -> int:
     return total
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def full_disk(context: Context) -> None:
     """a full disk is answered 503 before the upstream is asked, and what was answered is counted"""
     context.note_seed()

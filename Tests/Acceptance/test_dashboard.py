@@ -108,7 +108,7 @@ def loaded(context: Context, **settings: Any) -> Roles:
     return roles
 
 
-@test(seconds=180)
+@test(seconds=180, full_only=True)
 def dashboard(context: Context) -> None:
     """dashboard: sign in, range, filter, CSV, deep links, phone, themes, sign out; the console stays empty"""
     roles = loaded(context)
@@ -282,7 +282,7 @@ def dashboard(context: Context) -> None:
         browser.check_console()
 
 
-@test(seconds=120)
+@test(seconds=120, full_only=True)
 def portal(context: Context) -> None:
     """portal: an application sees itself alone, by page, address, parameter and endpoint; its commands work"""
     meters = [
@@ -396,7 +396,7 @@ def portal(context: Context) -> None:
         equal(browser.run("return [sessionStorage.length, document.getElementById('app').childNodes.length]"), [0, 0], "what is left")
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def dashboard_by_keyboard(context: Context) -> None:
     """dashboard: everything can be done with the keyboard alone"""
     roles = loaded(context)
@@ -555,7 +555,7 @@ return [...new Set(found)];
 """
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def dashboard_accessible(context: Context) -> None:
     """dashboard: enough contrast in both themes, a name for every control, no identifier twice"""
     roles = loaded(context)
@@ -580,7 +580,7 @@ def dashboard_accessible(context: Context) -> None:
                 browser.wait("return !document.querySelector('dialog')", "the dialog is closed")
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def dashboard_hostile_values(context: Context) -> None:
     """dashboard: names that are HTML, commas, quotes and formulas are shown, filtered and exported as they are"""
     _, roles = make_roles(context)
@@ -617,7 +617,7 @@ def dashboard_hostile_values(context: Context) -> None:
         browser.check_console()
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def dashboard_buckets(context: Context) -> None:
     """dashboard: the axis has the API's buckets in every zone, across changes of the clock; without Chart.js tables"""
     _, roles = make_roles(context)

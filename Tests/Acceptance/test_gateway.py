@@ -171,7 +171,7 @@ def loaded(worker: Worker) -> None:
                 break
 
 
-@test(seconds=120, alone=True)
+@test(seconds=120, alone=True, full_only=True)
 def kinds(context: Context) -> None:
     """each kind of request, alone and in a pipeline, leaves one record that says what happened"""
     context.note_seed()
@@ -206,7 +206,7 @@ def kinds(context: Context) -> None:
     check_everything(context, up, sent)
 
 
-@test(seconds=180, alone=True)
+@test(seconds=180, alone=True, full_only=True)
 def tallied(context: Context) -> None:
     """rollups equal an independent tally of mixed traffic, to the last request"""
     context.note_seed()
@@ -218,7 +218,7 @@ def tallied(context: Context) -> None:
     check_everything(context, up, sent, 60)
 
 
-@test(seconds=240, alone=True)
+@test(seconds=240, alone=True, full_only=True)
 def full_load(context: Context) -> None:
     """rollups equal the tally at full load, in both modes of the log"""
     context.note_seed()

@@ -172,7 +172,7 @@ def tolerated(context: Context) -> None:
     up.api.wait_total(len(cases) + 1, "served requests")
 
 
-@test(seconds=60)
+@test(seconds=60, full_only=True)
 def slow_clients(context: Context) -> None:
     """a client that never finishes its request is answered 408 or cut off, and recorded"""
     upstream, up = start(context)

@@ -51,7 +51,7 @@ def buckets(api: QueryAPI, granularity: str, zone: str, **period: str) -> dict[t
     return result
 
 
-@test(seconds=150)
+@test(seconds=150, full_only=True)
 def real_log(context: Context) -> None:
     """importing the real log gives exactly the numbers that DuckDB computes"""
     path, is_real = context.access_log()
@@ -130,7 +130,7 @@ def real_log(context: Context) -> None:
     check_log(api, oracle, "after compaction")
 
 
-@test(seconds=240)
+@test(seconds=240, full_only=True)
 def repeated(context: Context) -> None:
     """a file counts once: again, half before whole, whole before half, gzipped, twice at a time, grown"""
     path, _ = context.access_log()

@@ -90,7 +90,7 @@ class Scenario:
         return f"{self.sent} sent, {len(self.completed)} completed, {len(records)} recorded"
 
 
-@test(seconds=600)
+@test(seconds=600, full_only=True)
 def every_call(context: Context) -> None:
     """EIO and ENOSPC at the n-th write, sync and reservation, for every n: what was seen complete is recorded"""
     scenario = Scenario(context)

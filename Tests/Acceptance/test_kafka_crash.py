@@ -82,7 +82,7 @@ def check_archive(path: Path, logged: list[dict[str, Any]], what: str) -> int:
     return len(found)
 
 
-@test(seconds=280)
+@test(seconds=280, full_only=True)
 def kills(context: Context) -> None:
     """kill -9 of pump and aggregators at random under load: every number exact, every file whole"""
     context.note_seed()

@@ -58,7 +58,7 @@ def real_log(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=150, alone=True)
+@test(seconds=150, alone=True, full_only=True)
 def tally(context: Context) -> None:
     """all kinds of requests over `sluice up` with a broker in the middle: records and rollups equal the client's tally"""
     context.note_seed()

@@ -86,7 +86,7 @@ def right(authority: Authority) -> Certificate:
     return authority.issue("broker", "IP:127.0.0.1,DNS:localhost")
 
 
-@test(seconds=180)
+@test(seconds=180, full_only=True)
 def trust(context: Context) -> None:
     """TLS with a private CA, and client certificates: strangers are refused with advice, then everything is exact"""
     ours, theirs = Authority(context.directory, "ours"), Authority(context.directory, "theirs")
@@ -140,7 +140,7 @@ def trust(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=180)
+@test(seconds=180, full_only=True)
 def passwords(context: Context) -> None:
     """SASL over TLS, by PLAIN, SCRAM-SHA-256 and -512: a wrong password is named, loses nothing, and is never shown"""
     authority = Authority(context.directory, "ours")

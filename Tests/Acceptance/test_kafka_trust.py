@@ -99,7 +99,7 @@ def counted_pieces(roles: KafkaRoles) -> int:
     return parked + (roles.api.total(filter=[f"org:eq:{EVIL}"], **ALL_TIME) or 0)
 
 
-@test(seconds=150)
+@test(seconds=150, full_only=True)
 def hostile(context: Context) -> None:
     """a hostile producer: everybody else's numbers are exact, its own messages are in the dead letters with a reason"""
     context.note_seed()

@@ -25,7 +25,7 @@ def states(roles: Roles) -> dict[str, str]:
     return {log["log_id"]: log["state"] for log in roles.api.get("/v1/ledger").json()["logs"]}
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def waits_for_the_dead(context: Context) -> None:
     """complete_to stands still while a killed gateway's logs are open: until recovery seals them, or they are retired"""
     cluster, roles = make_roles(context)
@@ -96,7 +96,7 @@ def remove_segment(context: Context, roles: Roles, size: int) -> tuple[Path, dic
     return gone, before, records()
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def missing_segment(context: Context) -> None:
     """a segment deleted by hand is a gap with its exact offsets, in status, /v1/ledger and metrics, until it is back"""
     context.note_seed()
@@ -137,7 +137,7 @@ def missing_segment(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=90)
+@test(seconds=90, full_only=True)
 def accepted_gap(context: Context) -> None:
     """a gap accepted as lost leaves the ledger balanced; answers and checkpoints go on; records of it do not count"""
     context.note_seed()

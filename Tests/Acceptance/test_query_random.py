@@ -165,7 +165,7 @@ def flat(question: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-@test(seconds=300)
+@test(seconds=300, full_only=True)
 def random_questions(context: Context) -> None:
     """200 random questions get DuckDB's answers: zones, changes of clocks, filters, groups, percentiles; rollups and records"""
     import duckdb

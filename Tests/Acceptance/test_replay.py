@@ -27,7 +27,7 @@ def replay(context: Context, roles: Roles, *options: str, code: int = 0) -> dict
     return rows[0] if isinstance(rows, list) else rows
 
 
-@test(seconds=180)
+@test(seconds=180, full_only=True)
 def rebuild(context: Context) -> None:
     """rollups rebuilt while counting goes on, killed at random, are the rows that the logs make; a wrong row is found and put right"""
     context.note_seed()

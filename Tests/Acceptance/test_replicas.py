@@ -25,7 +25,7 @@ def total(roles: Roles) -> int:
     return rows[0]["requests"] if rows else 0
 
 
-@test(seconds=150)
+@test(seconds=150, full_only=True)
 def replicas(context: Context) -> None:
     """reads go to a replica, but never back in time; when it is behind or down the primary answers, and the other way round"""
     cluster, roles = make_roles(context)

@@ -83,7 +83,7 @@ def fold(records: list[dict[str, Any]], dimensions: list[str], tier: str) -> dic
     return rows
 
 
-@test(seconds=150)
+@test(seconds=150, full_only=True)
 def exact_rows(context: Context) -> None:
     """every row of the finest tiers equals a fold of the records written in Python"""
     context.note_seed()
@@ -167,7 +167,7 @@ def percentiles(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=240)
+@test(seconds=240, full_only=True)
 def any_order(context: Context) -> None:
     """one, two or three aggregators, in any order and batch size, make identical rows"""
     context.note_seed()
@@ -218,7 +218,7 @@ def any_order(context: Context) -> None:
     cluster.stop()
 
 
-@test(seconds=120)
+@test(seconds=120, full_only=True)
 def bounded_keys(context: Context) -> None:
     """beyond the bound a bucket keeps the keys that come first by rank, whoever folds, and counts the rest"""
     context.note_seed()

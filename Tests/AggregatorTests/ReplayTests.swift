@@ -33,8 +33,8 @@ struct ReplayTests {
         small.directRowsMin = flush % 3 == 0 ? .max : flush * 2
         // Some of the others are written by two sessions.
         small.sharedRowsMin = flush * 3
-        // Some partitions with rows beside them are amended, most are written anew.
-        small.amendedShare = flush % 2 == 0 ? 1_000 : 1
+        // Some fit into one transaction; some have more sorted runs than are merged at once.
+        small.runsMax = flush % 2 == 0 ? 2 : 64
         let limits = small
         return try await ThreadOwned(name: "replay", ()).run { _ in
             for attempt in 0... {
@@ -148,6 +148,64 @@ struct ReplayTests {
         }
     }
 
+    @Test("a rebuild that an older version has begun in another way is begun anew")
+    func beginsAnew() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 22)
+            for _ in 0..<2 { try scenario.writeLog(world, records: 300) }
+            try await world.fold([world.aggregator(world.configuration)])
+            let before = try hashes(world, 1)
+            await #expect(throws: ReplayError.self) {
+                try await replay(world, flush: 100, failing: 300)
+            }
+            try world.connect().execute(
+                "CREATE TABLE sluice_g2.api_1d_late_x7 AS SELECT * FROM sluice_g1.api_1d"
+            )
+            let report = try await replay(world, flush: 100)
+            #expect(!report.isResumed && report.generation == 3)
+            try await world.compact()
+            #expect(try hashes(world, 3) == before)
+        }
+    }
+
+    @Test("a replay that is killed while it merges runs is gone on with")
+    func resumesMerging() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 21)
+            for _ in 0..<3 { try scenario.writeLog(world, records: 500) }
+            try await world.fold([world.aggregator(world.configuration)])
+            let before = try hashes(world, 1)
+            await #expect(throws: ReplayError.self) {
+                try await replay(world, flush: 100, failing: 900)
+            }
+            // The smallest partition, which comes last, cannot be made.
+            let year = CivilDate(daysSinceEpoch: Scenario.startOfDay(0) / 86_400_000_000).year
+            let taken = "sluice_g2.total_1d_p\(year)"
+            try world.connect().execute("CREATE TABLE \(taken) (bucket timestamptz)")
+            func count(_ names: String) throws -> Int64 {
+                try world.connect().query(
+                    """
+                    SELECT count(*) FROM pg_class
+                    WHERE relnamespace = 'sluice_g2'::regnamespace AND relkind = 'r'
+                        AND relname ~ $1
+                    """,
+                    [.text(names)]
+                ).int(0, 0) ?? 0
+            }
+            let runs = try count("_run_x[0-9]+$")
+            await #expect(throws: ReplayError.self) { try await replay(world, flush: 100) }
+            let left = try count("_run_x[0-9]+$")
+            let made = try count("_1m_p[0-9]+$")
+            #expect(left > 0 && left < runs && made > 0)
+            try world.connect().execute("DROP TABLE \(taken)")
+            let report = try await replay(world, flush: 100)
+            #expect(report.isResumed && report.generation == 2 && report.folded > 0)
+            try await world.compact()
+            #expect(try hashes(world, 2) == before)
+            #expect(try count("(_run_x|staged)") == 0)
+        }
+    }
+
     @Test("a row that was changed is found by a comparison, and put right by a rebuild")
     func findsDifferences() async throws {
         try await World.with { world in
@@ -174,7 +232,7 @@ struct ReplayTests {
 
     @Test(
         "whatever the size of its batches, a rebuild has the same rows",
-        arguments: [40, 99, 300]
+        arguments: [40, 99, 300, 1_300]
     )
     func batches(flush: Int) async throws {
         try await World.with { world in

@@ -85,30 +85,11 @@ struct CopyTests {
                 #expect(result.uuid(index, 9)?.high == row.high)
                 #expect(result.uuid(index, 9)?.low == row.low)
             }
-            var read: [Row] = []
-            try connection.copyOutRows(
-                "COPY (SELECT * FROM t ORDER BY n) TO STDOUT (FORMAT binary)"
-            ) { (row: inout CopyRow) throws(PostgresError) in
-                try row.skip()
-                var copy = Row(
-                    a: try row.int16(),
-                    b: try row.int32(),
-                    c: try row.int64(),
-                    d: try row.double(),
-                    e: try row.timestamp(),
-                    f: try row.text(),
-                    g: try row.bytes(),
-                    h: try row.bool()
-                )
-                if let uuid = try row.uuid() { (copy.high, copy.low) = uuid }
-                read.append(copy)
-            }
-            #expect(read == Self.rows)
         }
     }
 
-    @Test("an empty COPY, and one of a changing statement")
-    func emptyAndReturning() async throws {
+    @Test("an empty COPY copies nothing")
+    func empty() async throws {
         try await TestDatabase.with { uri in
             let connection = try PostgresConnection(uri, applicationName: "test")
             try connection.execute("CREATE TABLE t (n int8)")
@@ -117,18 +98,6 @@ struct CopyTests {
                     (_: inout CopyWriter) throws(PostgresError) in
                 } == 0
             )
-            var count = 0
-            try connection.copyOutRows("COPY t TO STDOUT (FORMAT binary)") {
-                (_: inout CopyRow) throws(PostgresError) in count += 1
-            }
-            #expect(count == 0)
-            try connection.execute("INSERT INTO t SELECT generate_series(1, 1000)")
-            var sum: Int64 = 0
-            try connection.copyOutRows(
-                "COPY (DELETE FROM t RETURNING n) TO STDOUT (FORMAT binary)"
-            ) { (row: inout CopyRow) throws(PostgresError) in sum += try row.int64() ?? 0 }
-            #expect(sum == 500_500)
-            #expect(try connection.query("SELECT count(*) FROM t").int(0, 0) == 0)
         }
     }
 
@@ -191,19 +160,6 @@ struct CopyTests {
                     try connection.copyIn(sql) { (_: inout CopyWriter) throws(PostgresError) in }
                 }
             }
-            for sql in ["SELECT 1", "COPY t FROM STDIN", "COPY missing TO STDOUT"] {
-                #expect(throws: PostgresError.self) {
-                    try connection.copyOut(sql) { _ throws(PostgresError) in }
-                }
-            }
-            let stopped = try #require(throws: PostgresError.self) {
-                try connection.copyOutRows(
-                    "COPY (SELECT generate_series(1, 100000000)) TO STDOUT (FORMAT binary)"
-                ) { (_: inout CopyRow) throws(PostgresError) in
-                    throw PostgresError(call: "test", message: "enough")
-                }
-            }
-            #expect(stopped.message == "enough")
             #expect(try connection.query("SELECT count(*) FROM t").int(0, 0) == 0)
         }
     }
