@@ -258,12 +258,9 @@ def to_rollups(
     send_with_pump(context, broker, roles, "full", options)
     rates, own, database = [], [], []
     for number in range(options.folds):
-        # noida-db answers a fetch with all that there is, whatever limits the request names; above this the client
-        # hangs up, and asks for the same again.
-        client = {"receive.message.max.bytes": "2000000000"}
         fresh = KafkaRoles(
             context, cluster.create(f"fold{number}"), broker,
-            kafka={"topic": topic, "group": f"fold-{number}", "partitions": PARTITIONS, "client": client}, aggregator={})
+            kafka={"topic": topic, "group": f"fold-{number}", "partitions": PARTITIONS}, aggregator={})
         fresh.migrate()
 
         def folded() -> int:
