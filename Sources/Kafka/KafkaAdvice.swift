@@ -20,6 +20,9 @@ enum KafkaAdvice {
             "CLUSTER_AUTHORIZATION_FAILED":
             return "the brokers' access rules do not permit this to the user of kafka.client"
         case "_TRANSPORT", "_ALL_BROKERS_DOWN": return text(ofBreak: message)
+        case "_BAD_MSG" where message.contains("receive.message.max.bytes"):
+            return "set kafka.client.receive.message.max.bytes above that size: the broker answers "
+                + "with more than it is asked for, and is asked for the same again until then"
         default: return nil
         }
     }

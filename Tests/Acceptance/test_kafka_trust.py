@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from harness.broker import TOPIC, Broker, Noida, Tansu
-from harness.checks import check, equal, settles
+from harness.checks import check, equal, settles, until
 from harness.context import Context
 from harness.database import Cluster
 from harness.kafka_roles import KafkaRoles
@@ -169,4 +169,30 @@ def hostile(context: Context) -> None:
         roles.database.check_rows()
         context.note(f"{kind.kind}: {sum(expected.values()) + fragmented} dead letters: {dict(expected)}")
         roles.stop_all()
+    cluster.stop()
+
+
+@test(seconds=60)
+def generous(context: Context) -> None:
+    """a broker that answers a fetch with more than a client takes: the aggregator says what to set, and then reads on"""
+    size = 2000
+    cluster = Cluster(context.directory)
+    broker = Noida(context)
+    roles = KafkaRoles(context, cluster.create("generous"), broker, kafka={"client": {
+        "message.max.bytes": "10000", "fetch.max.bytes": "20000", "receive.message.max.bytes": "21000"}})
+    roles.migrate()
+    roles.load(size, 1)
+    pump = roles.start_pump()
+    roles.wait_shipped()
+    folder = roles.start_aggregator()
+    until(
+        lambda: "set kafka.client.receive.message.max.bytes" in folder.output(), "the aggregator says what to set", 20)
+    equal(roles.database.requests(), 0, "requests folded from answers that were dropped")
+    equal(folder.terminate(), 0, "exit code of the aggregator")
+    roles.settings["kafka"]["client"] |= Noida.client
+    roles.save()
+    folder = roles.start_aggregator()
+    roles.wait_folded(size, "with a higher limit")
+    for process in (pump, folder):
+        equal(process.terminate(), 0, "exit code")
     cluster.stop()

@@ -85,6 +85,8 @@ class Context:
     def refusing_port(self) -> int:
         """A port that refuses connections as long as the test goes on: it is taken, but nobody listens."""
         taken = socket.socket()
+        # As `free_port` asks: what an earlier test left to the system (TIME_WAIT) does not matter.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", self.free_port()))
         self._refusing.append(taken)
         return taken.getsockname()[1]
