@@ -22,26 +22,36 @@ run_suite() { # NAME COMMAND...
     log "running $name"
     "$@" 2>&1 | tee "$results/$name" || failed=1
 }
+# Runs one beside those that follow; its output is shown when it is waited for.
+start_suite() { # NAME COMMAND...
+    beside=$1
+    shift
+    log "running $beside beside the others"
+    "$@" >"$results/$beside" 2>&1 &
+    beside_pid=$!
+}
+finish_suite() {
+    wait "$beside_pid" || failed=1
+    cat "$results/$beside"
+}
 # A test that hangs must not take everything with it. The tests of module Kafka wait for librdkafka on the threads that
-# all tests share, and those with a database keep PostgreSQL busy: each run by themselves, so that nobody starves. The
+# all tests share, and those with a database wait for PostgreSQL: processes of their own, so that nobody starves. The
 # order of sets and dictionaries is part of what a simulation's seed decides.
 databases='QueryTests|PostgresTests'
 # The program that `swift test` would run: without SwiftPM around it, two may run at the same time.
 unit=(env NO_COLOR=1 timeout --kill-after=10s 15m .build/release/sluicePackageTests.xctest --testing-library swift-testing)
+# Side by side is what computes and what mostly waits.
+start_suite kafka "${unit[@]}" --filter KafkaTests
 run_suite unit "${unit[@]}" --skip "KafkaTests|AggregatorTests|SimulationTests|$databases"
 run_suite database "${unit[@]}" --filter "$databases"
+finish_suite
+start_suite simulation env SWIFT_DETERMINISTIC_HASHING=1 "${unit[@]}" --filter SimulationTests
 run_suite aggregator "${unit[@]}" --filter AggregatorTests
-# Module Kafka's tests mostly wait, the simulation computes: side by side, the first one's output is shown at its end.
-log "running kafka and simulation"
-"${unit[@]}" --filter KafkaTests >"$results/kafka" 2>&1 &
-kafka=$!
-run_suite simulation env SWIFT_DETERMINISTIC_HASHING=1 "${unit[@]}" --filter SimulationTests
-wait "$kafka" || failed=1
-cat "$results/kafka"
-# Two at a time, because most of them wait for brokers and databases; the seed is fixed here, so that what fails can be
+finish_suite
+# Three at a time, because most of them wait for brokers and databases; the seed is fixed here, so that what fails can be
 # repeated, and drawn anew by `make chaos` and by hand. Time limits only end what hangs: they allow for a slow machine.
 run_suite acceptance .venv/bin/python Tests/Acceptance/run.py "${quick[@]}" --binary .build/release/sluice \
-    --jobs 2 --patience 3 --seed "${SLUICE_SEED:-20261121}"
+    --jobs 3 --patience 3 --seed "${SLUICE_SEED:-20261121}"
 
 # Swift Testing: "Test run with N tests in M suites passed|failed after …"; failures are listed one a line.
 unit_total=0
