@@ -163,7 +163,6 @@ def main() -> None:
     cluster, began = None, time.monotonic()
     try:
         cluster = Cluster(directory)
-        cluster.start()
         rounds = [measure(context, cluster, number, options) for number in range(options.rounds)]
 
         def median(pick: Any) -> float:
