@@ -92,9 +92,10 @@ extension Replay {
         let own = runs.table.name(runs.tier, runs.partition)
         let staged = runs.table.staged("\(connection.backendPID)_0")
         try replace(names, by: own, staged, connection) { () throws(PostgresError) in
-            var rows = SortedRunMerge(names, of: runs, reader)
-            try round.makePartition(staged, of: runs.tier) { () throws(PostgresError) in
-                try rows.next(rowsMax)
+            try SortedRunMerge.read(names, of: runs, reader) { rows throws(PostgresError) in
+                try round.makePartition(staged, of: runs.tier) { () throws(PostgresError) in
+                    try rows.next(rowsMax)
+                }
             }
         }
     }
@@ -110,15 +111,16 @@ extension Replay {
         let connection = round.connection
         let staged = runs.table.staged("\(connection.backendPID)_0")
         try replace(names, by: own, staged, connection) { () throws(PostgresError) in
-            var rows = SortedRunMerge(names, of: runs, reader)
             try connection.execute(SortedRun.creation(of: staged))
-            try connection.copyIn(SortedRun.copy(into: staged)) {
-                (writer: inout CopyWriter) throws(PostgresError) in
-                var run = SortedRunWriter()
-                while let (rows, range) = try rows.next(rowsMax) {
-                    try run.add(rows, range, to: &writer)
+            try SortedRunMerge.read(names, of: runs, reader) { rows throws(PostgresError) in
+                try connection.copyIn(SortedRun.copy(into: staged)) {
+                    (writer: inout CopyWriter) throws(PostgresError) in
+                    var run = SortedRunWriter()
+                    while let (rows, range) = try rows.next(rowsMax) {
+                        try run.add(rows, range, to: &writer)
+                    }
+                    try run.finish(&writer)
                 }
-                try run.finish(&writer)
             }
         }
         return "\(runs.table.schema).\(own)"
@@ -161,33 +163,54 @@ extension Replay {
 private struct SortedRunMerge {
     private let definition: RollupDefinition
     private let reader: PostgresConnection
-    private var runs: [SortedRunReader]
-    private var merge: RowMerge?
-    private let table: String
+    private var runs: [SortedRunReader] = []
+    private var merge: RowMerge
 
-    /// Merges some runs of a partition.
-    init(_ names: [String], of runs: StoredRuns, _ reader: PostgresConnection) {
-        let definition = runs.table.definition
-        self.definition = definition
-        table = runs.table.table(runs.tier, runs.partition)
+    /// Lends the rows of some runs of a partition, merged.
+    ///
+    /// The runs can be dropped afterwards: the session that reads holds them no more.
+    static func read(
+        _ names: [String],
+        of runs: StoredRuns,
+        _ reader: PostgresConnection,
+        _ body: (inout SortedRunMerge) throws(PostgresError) -> Void
+    ) throws(PostgresError) {
+        try reader.transaction("READ ONLY") { () throws(PostgresError) in
+            // A scan must begin at the beginning, and may wait while the rows are indexed.
+            try reader.execute(
+                """
+                SET LOCAL synchronize_seqscans = off;
+                SET LOCAL idle_in_transaction_session_timeout = 0
+                """
+            )
+            var merge = try SortedRunMerge(names, of: runs, reader)
+            try body(&merge)
+        }
+    }
+
+    private init(
+        _ names: [String],
+        of runs: StoredRuns,
+        _ reader: PostgresConnection
+    ) throws(PostgresError) {
+        definition = runs.table.definition
         self.reader = reader
-        self.runs = names.map { SortedRunReader($0, definition) }
+        var first: [RowSet] = []
+        for (number, name) in names.enumerated() {
+            var run = try SortedRunReader(name, number: number, definition, reader)
+            first.append(try run.next(reader) ?? RowSet(definition))
+            self.runs.append(run)
+        }
+        merge = RowMerge(first, definition, for: runs.table.table(runs.tier, runs.partition))
     }
 
     /// The next rows, ascending, those of equal keys merged into one; nil behind the last ones.
     mutating func next(
         _ rowsMax: Int
     ) throws(PostgresError) -> (rows: RowSet, range: Range<Int>)? {
-        if merge == nil {
-            var first: [RowSet] = []
-            for place in runs.indices {
-                first.append(try runs[place].next(reader) ?? RowSet(definition))
-            }
-            merge = RowMerge(first, for: table)
-        }
         var rows = RowSet(definition)
         do throws(CompactionFailure) {
-            try merge?.append(to: &rows, rowsMax: rowsMax) { place throws(PostgresError) in
+            try merge.append(to: &rows, rowsMax: rowsMax) { place throws(PostgresError) in
                 try runs[place].next(reader)
             }
         } catch { throw Replay.postgres(error) }

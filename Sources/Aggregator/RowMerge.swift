@@ -21,10 +21,21 @@ struct RowMerge {
     private var heap: [Int] = []
     /// The key that is being merged.
     private var least: [Int64]
+    /// The places whose next row has that key, unless they are too many.
+    private var equal: [Int] = []
+    /// One row each: what is merged so far.
+    private var merged: RowSet
+    private var further: RowSet
     private var accumulator = MeasureAccumulator()
 
+    /// More rows of a key than these are added up; fewer are merged two by two, which is cheaper as
+    /// long as what is merged already is small. Chosen.
+    private static let equalMax = 4
+
     /// Begins with the first block of each place.
-    init(_ blocks: [RowSet], for table: String) {
+    init(_ blocks: [RowSet], _ definition: RollupDefinition, for table: String) {
+        merged = RowSet(definition)
+        further = RowSet(definition)
         self.table = table
         self.blocks = blocks
         next = [Int](repeating: 0, count: blocks.count)
@@ -51,7 +62,7 @@ struct RowMerge {
             runs.reduce(0) { $0 + $1.count },
             runs.reduce(0) { $0 + $1.blobByteCount }
         )
-        var merge = RowMerge(runs, for: table)
+        var merge = RowMerge(runs, definition, for: table)
         try merge.append(to: &result, rowsMax: .max) { _ in nil }
         return result
     }
@@ -107,20 +118,14 @@ struct RowMerge {
         _ refill: (Int) throws(PostgresError) -> RowSet?
     ) throws(CompactionFailure) {
         for index in 0..<width { least[index] = keys[heap[0] * width + index] }
-        if let other = onlyEqual {
-            let place = heap[0]
-            do throws(MeasureError) {
-                try result.append(
-                    merging: blocks[place],
-                    next[place],
-                    blocks[other],
-                    next[other]
-                )
-            } catch {
+        findEqual()
+        if equal.count <= Self.equalMax {
+            do throws(MeasureError) { try appendInPairs(to: &result) } catch {
                 throw .malformed(error, table: table)
             }
-            try advance(to: next[place] + 1, refill)
-            return try advance(to: next[other] + 1, refill)
+            // They come first in the heap, one after the other.
+            for _ in equal { try advance(to: next[heap[0]] + 1, refill) }
+            return
         }
         accumulator.removeAll()
         while let place = heap.first, hasLeastKey(place) {
@@ -138,14 +143,29 @@ struct RowMerge {
         )
     }
 
-    /// The one place besides the first that has the least key, if it is the only one.
-    private var onlyEqual: Int? {
-        var found: Int?
-        for place in heap.dropFirst() where hasLeastKey(place) {
-            if found != nil { return nil }
-            found = place
+    /// Finds the places whose next row has the least key, or one more than can be merged in pairs.
+    private mutating func findEqual() {
+        equal.removeAll(keepingCapacity: true)
+        for place in heap where hasLeastKey(place) {
+            equal.append(place)
+            if equal.count > Self.equalMax { return }
         }
-        return found
+    }
+
+    /// Merges the rows that have the least key two by two; there are two at least.
+    private mutating func appendInPairs(to result: inout RowSet) throws(MeasureError) {
+        let (first, last) = (equal[0], equal[equal.count - 1])
+        guard equal.count > 2 else {
+            return try result.append(merging: blocks[first], next[first], blocks[last], next[last])
+        }
+        merged.removeAll(keepingCapacity: true)
+        merged.append(blocks[first], next[first])
+        for place in equal[1..<(equal.count - 1)] {
+            further.removeAll(keepingCapacity: true)
+            try further.append(merging: merged, 0, blocks[place], next[place])
+            swap(&merged, &further)
+        }
+        try result.append(merging: merged, 0, blocks[last], next[last])
     }
 
     private func hasLeastKey(_ place: Int) -> Bool {

@@ -5,13 +5,15 @@ import Rollups
 /// Rows of one partition in the order of their keys, stored in a table of blocks: what a rebuild
 /// that does not fit into one transaction writes until all rows are there, and merges then.
 ///
-/// A block costs the server what its bytes cost, and not what each of its columns would.
+/// A block costs the server what its bytes cost, and not what each of its columns would. Blocks are
+/// written once, and read once in the order in which they lie there.
 enum SortedRun {
     /// The statements that make the table.
     static func creation(of name: String) -> String {
-        // The bytes are packed already.
+        // The bytes are packed already, and a block stays in its page.
         """
-        CREATE TABLE \(name) (place integer NOT NULL, bucket timestamptz NOT NULL, rows bytea);
+        CREATE TABLE \(name) (place integer NOT NULL, bucket timestamptz NOT NULL, rows bytea)
+            WITH (toast_tuple_target = 8160, autovacuum_enabled = off);
         ALTER TABLE \(name) ALTER COLUMN rows SET STORAGE EXTERNAL
         """
     }
@@ -24,9 +26,8 @@ enum SortedRun {
 
 /// Writes rows that ascend as the blocks of a run.
 struct SortedRunWriter {
-    /// Bytes of a block. Chosen: some thousand rows, so that asking for a block costs nothing by
-    /// row, and those of many runs fit into memory.
-    static let blockBytes = 256 << 10
+    /// Most bytes of a block, unless one row has more: with its other columns it fills a page.
+    private static let blockBytes = 8_100
 
     private var block: [UInt8] = []
     private var place: Int32 = 0
@@ -40,53 +41,87 @@ struct SortedRunWriter {
         to writer: inout CopyWriter
     ) throws(PostgresError) {
         for row in range {
-            if block.isEmpty { bucket = rows.buckets[row] }
+            let end = block.count
             rows.encode(row, into: &block)
-            if block.count >= Self.blockBytes { try finish(&writer) }
+            let isFull = end > 0 && block.count > Self.blockBytes
+            if isFull { try write(end, &writer) }
+            if isFull || end == 0 { bucket = rows.buckets[row] }
         }
     }
 
     /// Writes what is left.
     mutating func finish(_ writer: inout CopyWriter) throws(PostgresError) {
-        guard !block.isEmpty else { return }
+        if !block.isEmpty { try write(block.count, &writer) }
+    }
+
+    /// Writes the rows that end at a byte; the others begin the next block.
+    private mutating func write(_ end: Int, _ writer: inout CopyWriter) throws(PostgresError) {
         try writer.row(columns: 3)
         writer.int32(place)
         writer.timestamp(bucket)
-        writer.bytes(block)
+        writer.bytes(block.span.extracting(0..<end))
         place += 1
-        block.removeAll(keepingCapacity: true)
+        block.removeFirst(end)
     }
 }
 
-/// Reads the blocks of a run.
+/// Reads a run from its beginning, in a transaction of the session that reads.
 struct SortedRunReader {
+    /// Blocks that are asked for together. Chosen: a quarter of a megabyte, so that asking costs
+    /// nothing by row, and what is at hand of many runs fits into memory.
+    private static let blockCount = 32
+
     private let name: String
     private let definition: RollupDefinition
+    private let cursor: String
+    /// The next block.
     private var place: Int64 = 0
 
-    init(_ name: String, _ definition: RollupDefinition) {
+    /// Begins with a table.
+    ///
+    /// - Parameters:
+    ///   - name: The table, for SQL.
+    ///   - number: Another one for each run that the session reads.
+    ///   - definition: The rollup.
+    ///   - connection: The session.
+    init(
+        _ name: String,
+        number: Int,
+        _ definition: RollupDefinition,
+        _ connection: PostgresConnection
+    ) throws(PostgresError) {
         self.name = name
         self.definition = definition
+        cursor = "run_\(number)"
+        try connection.execute(
+            "DECLARE \(cursor) NO SCROLL CURSOR FOR SELECT place, rows FROM \(name)"
+        )
     }
 
-    /// The rows of the next block; nil behind the last one.
+    /// The next rows; nil behind the last ones.
     mutating func next(_ connection: PostgresConnection) throws(PostgresError) -> RowSet? {
-        let found = try connection.query(
-            "SELECT rows FROM \(name) WHERE place = $1",
-            [.int(place)]
-        )
+        let found = try connection.query("FETCH \(Self.blockCount) FROM \(cursor)")
         guard found.rowCount > 0 else { return nil }
-        place += 1
-        do throws(RecordError) {
-            return try found.withBytes(0, 0) { bytes throws(RecordError) in
-                try RowSet(definition, decoding: bytes.octets)
+        var rows = RowSet(definition)
+        for row in 0..<found.rowCount {
+            guard found.int(row, 0) == place else {
+                throw damage("block \(place)", "it is not where it was written")
             }
-        } catch {
-            throw PostgresError(
-                call: "SortedRunReader.next",
-                message: "block \(place - 1) of \(name) is damaged: \(error)"
-            )
+            do throws(RecordError) {
+                try found.withBytes(row, 1) { bytes throws(RecordError) in
+                    try rows.append(decoding: bytes.octets)
+                }
+            } catch { throw damage("block \(place)", "\(error)") }
+            place += 1
         }
+        return rows
+    }
+
+    private func damage(_ what: String, _ why: String) -> PostgresError {
+        PostgresError(
+            call: "SortedRunReader.next",
+            message: "\(what) of \(name) is damaged: \(why)"
+        )
     }
 }
 
@@ -112,9 +147,8 @@ extension RowSet {
         }
     }
 
-    /// Rows of a rollup from bytes.
-    init(_ definition: RollupDefinition, decoding bytes: Span<UInt8>) throws(RecordError) {
-        self.init(definition)
+    /// Appends the rows of a block.
+    mutating func append(decoding bytes: Span<UInt8>) throws(RecordError) {
         var reader = WireReader(bytes)
         var key = [Int32](repeating: 0, count: width)
         var numbers = [14 of Int64](repeating: 0)
