@@ -105,22 +105,22 @@ struct SortedRunReader {
         var rows = RowSet(definition)
         for row in 0..<found.rowCount {
             guard found.int(row, 0) == place else {
-                throw damage("block \(place)", "it is not where it was written")
+                throw damage("it is not where it was written")
             }
             do throws(RecordError) {
                 try found.withBytes(row, 1) { bytes throws(RecordError) in
                     try rows.append(decoding: bytes.octets)
                 }
-            } catch { throw damage("block \(place)", "\(error)") }
+            } catch { throw damage("\(error)") }
             place += 1
         }
         return rows
     }
 
-    private func damage(_ what: String, _ why: String) -> PostgresError {
+    private func damage(_ why: String) -> PostgresError {
         PostgresError(
             call: "SortedRunReader.next",
-            message: "\(what) of \(name) is damaged: \(why)"
+            message: "block \(place) of \(name) is damaged: \(why)"
         )
     }
 }
