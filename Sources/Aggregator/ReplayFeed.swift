@@ -55,8 +55,8 @@ package struct ReplayLimits: Sendable {
     /// A transaction of fewer rows goes through the delta tables, as a live fold's does. Chosen:
     /// merging into the tiers costs some statements for each of them.
     package var directRowsMin = 2_000
-    /// Sorted runs that are merged together, each with one block in memory. Chosen: more are merged
-    /// into one first.
+    /// Sorted runs that are merged together, each with some blocks in memory. Chosen: more are
+    /// merged into one first.
     package var runsMax = 64
     /// Sessions that merge runs, and then make indexes, at the same time. Chosen: one more than two
     /// processors keep busy, since each waits for its own reads and commits.
