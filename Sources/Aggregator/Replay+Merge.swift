@@ -16,9 +16,6 @@ struct StoredRuns: Sendable {
 
 /// Merges the rows that were stored as sorted runs, when all are there.
 extension Replay {
-    /// Rows that are merged together. Chosen: some megabytes.
-    private static let rowsMax = 20_000
-
     /// The runs of each partition.
     func storedRuns() throws(PostgresError) -> [StoredRuns] {
         var result: [StoredRuns] = []
@@ -94,7 +91,7 @@ extension Replay {
         try replace(names, by: own, staged, connection) { () throws(PostgresError) in
             try SortedRunMerge.read(names, of: runs, reader) { rows throws(PostgresError) in
                 try round.makePartition(staged, of: runs.tier) { () throws(PostgresError) in
-                    try rows.next(rowsMax)
+                    try rows.next()
                 }
             }
         }
@@ -116,7 +113,7 @@ extension Replay {
                 try connection.copyIn(SortedRun.copy(into: staged)) {
                     (writer: inout CopyWriter) throws(PostgresError) in
                     var run = SortedRunWriter()
-                    while let (rows, range) = try rows.next(rowsMax) {
+                    while let (rows, range) = try rows.next() {
                         try run.add(rows, range, to: &writer)
                     }
                     try run.finish(&writer)
@@ -161,10 +158,11 @@ extension Replay {
 
 /// Merges sorted runs of a partition.
 private struct SortedRunMerge {
-    private let definition: RollupDefinition
     private let reader: PostgresConnection
     private var runs: [SortedRunReader] = []
     private var merge: RowMerge
+    /// What was lent last.
+    private var rows: RowSet
 
     /// Lends the rows of some runs of a partition, merged.
     ///
@@ -193,28 +191,29 @@ private struct SortedRunMerge {
         of runs: StoredRuns,
         _ reader: PostgresConnection
     ) throws(PostgresError) {
-        definition = runs.table.definition
+        let definition = runs.table.definition
         self.reader = reader
+        rows = RowSet(definition)
         var first: [RowSet] = []
         for (number, name) in names.enumerated() {
-            var run = try SortedRunReader(name, number: number, definition, reader)
-            first.append(try run.next(reader) ?? RowSet(definition))
+            var run = try SortedRunReader(name, number: number, reader)
+            var block = RowSet(definition)
+            try run.read(into: &block, reader)
+            first.append(block)
             self.runs.append(run)
         }
         merge = RowMerge(first, definition, for: runs.table.table(runs.tier, runs.partition))
     }
 
     /// The next rows, ascending, those of equal keys merged into one; nil behind the last ones.
-    mutating func next(
-        _ rowsMax: Int
-    ) throws(PostgresError) -> (rows: RowSet, range: Range<Int>)? {
-        var rows = RowSet(definition)
+    mutating func next() throws(PostgresError) -> (rows: RowSet, range: Range<Int>)? {
+        rows.removeAll(keepingCapacity: true)
         do throws(CompactionFailure) {
-            try merge.append(to: &rows, rowsMax: rowsMax) { place throws(PostgresError) in
-                try runs[place].next(reader)
+            let isLast = try !merge.append(to: &rows) { place, block throws(PostgresError) in
+                try runs[place].read(into: &block, reader)
             }
+            return isLast ? nil : (rows, 0..<rows.count)
         } catch { throw Replay.postgres(error) }
-        return rows.isEmpty ? nil : (rows, 0..<rows.count)
     }
 }
 

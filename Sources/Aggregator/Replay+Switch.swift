@@ -156,7 +156,7 @@ extension Replay {
         if !verifies { noteHeld(since: began) }
         let done = verifies ? building : active
         try sql { () throws(PostgresError) in
-            if verifies { connection.rollback() } else { try resumeCompaction() }
+            if verifies { connection.rollback() } else if copied != nil { try resumeCompaction() }
             try drop(done)
         }
     }

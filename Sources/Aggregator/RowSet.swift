@@ -8,15 +8,15 @@ struct RowSet {
     /// How many histograms and sketches a row has: latency, upstream, clients and maybe keys.
     let blobs: Int
     /// The bucket of each row.
-    private(set) var buckets: [Int64] = []
+    var buckets: [Int64] = []
     /// The dimension ids of all rows, one row after the other.
-    private(set) var ids: [Int32] = []
+    var ids: [Int32] = []
     /// The integer measures of each row.
-    private(set) var counts: [Counts] = []
+    var counts: [Counts] = []
     /// The histograms and sketches of all rows, one after the other.
-    private var arena: [UInt8] = []
+    var arena: [UInt8] = []
     /// Where each histogram or sketch ends in the arena.
-    private var ends: [Int] = []
+    var ends: [Int] = []
 
     /// An empty set for rows of a rollup.
     init(_ definition: RollupDefinition) {
@@ -50,10 +50,13 @@ struct RowSet {
     func key(_ row: Int) -> ArraySlice<Int32> { ids[(row * width)..<((row + 1) * width)] }
 
     /// Where a histogram or sketch of a row lies in the arena.
-    private func range(_ row: Int, _ blob: Int) -> Range<Int> {
+    func range(_ row: Int, _ blob: Int) -> Range<Int> {
         let index = row * blobs + blob
         return (index == 0 ? 0 : ends[index - 1])..<ends[index]
     }
+
+    /// Whether a histogram or sketch of a row is one.
+    static func isHistogram(_ blob: Int) -> Bool { blob < 2 }
 
     /// Lends the bytes of a histogram or sketch.
     func withBlob<T, E: Error>(
@@ -77,6 +80,13 @@ struct RowSet {
             for index in blob.indices { output.append(blob[index]) }
         }
         ends.append(arena.count)
+    }
+
+    /// The histograms and sketches of some rows, one after the other.
+    func blobBytes(_ rows: Range<Int>) -> ArraySlice<UInt8> {
+        guard !rows.isEmpty else { return [] }
+        let first = rows.lowerBound == 0 ? 0 : ends[rows.lowerBound * blobs - 1]
+        return arena[first..<ends[rows.upperBound * blobs - 1]]
     }
 
     /// Appends a row that a fold made.
@@ -137,15 +147,23 @@ struct RowSet {
 
     /// Appends some rows of another set.
     mutating func append(_ other: borrowing RowSet, _ rows: Range<Int>) {
-        guard !rows.isEmpty else { return }
-        let blobRange = (rows.lowerBound * blobs)..<(rows.upperBound * blobs)
-        let first = blobRange.lowerBound == 0 ? 0 : other.ends[blobRange.lowerBound - 1]
-        let base = arena.count - first
         buckets.append(contentsOf: other.buckets[rows])
         ids.append(contentsOf: other.ids[(rows.lowerBound * width)..<(rows.upperBound * width)])
         counts.append(contentsOf: other.counts[rows])
-        arena.append(contentsOf: other.arena[first..<other.ends[blobRange.upperBound - 1]])
-        for index in blobRange { ends.append(base + other.ends[index]) }
+        append(blobsOf: other, rows)
+    }
+
+    /// Appends the histograms and sketches of some rows of another set.
+    mutating func append(blobsOf other: borrowing RowSet, _ rows: Range<Int>) {
+        let bytes = other.blobBytes(rows)
+        let base = arena.count - bytes.startIndex
+        arena.append(contentsOf: bytes)
+        let moved = other.ends.span.extracting(
+            (rows.lowerBound * blobs)..<(rows.upperBound * blobs)
+        )
+        ends.append(addingCapacity: moved.count) { output in
+            for index in moved.indices { output.append(base + moved[index]) }
+        }
     }
 
     /// Appends all rows of another set.
@@ -162,138 +180,6 @@ struct RowSet {
     /// Moves every row into the bucket of a coarser tier.
     mutating func coarsen(to tier: Tier) {
         for row in buckets.indices { buckets[row] = tier.bucket(of: buckets[row]) }
-    }
-
-    /// Whether a row's key comes before another's.
-    private func precedes(_ left: Int, _ right: Int) -> Bool {
-        if buckets[left] != buckets[right] { return buckets[left] < buckets[right] }
-        var a = left * width
-        var b = right * width
-        for _ in 0..<width {
-            if ids[a] != ids[b] { return ids[a] < ids[b] }
-            a += 1
-            b += 1
-        }
-        return false
-    }
-
-    /// Whether two rows have the same key.
-    private func isSame(_ left: Int, _ right: Int) -> Bool {
-        guard buckets[left] == buckets[right] else { return false }
-        var a = left * width
-        var b = right * width
-        for _ in 0..<width {
-            if ids[a] != ids[b] { return false }
-            a += 1
-            b += 1
-        }
-        return true
-    }
-
-    /// Whether the rows ascend by key, none of which is there twice.
-    var isAscending: Bool {
-        buckets.indices.dropFirst().allSatisfy { precedes($0 - 1, $0) }
-    }
-
-    /// The rows ascending by key, those of equal keys merged into one.
-    func merged(_ definition: RollupDefinition) throws(MeasureError) -> RowSet {
-        try merged(definition, known: 0).rows
-    }
-
-    /// The rows ascending by key, those of equal keys merged into one.
-    ///
-    /// - Parameters:
-    ///   - definition: The rollup.
-    ///   - known: How many rows at the beginning are known keys.
-    /// - Returns: The rows, and for each whether its key was not among the known ones.
-    func merged(
-        _ definition: RollupDefinition,
-        known: Int
-    ) throws(MeasureError) -> (rows: RowSet, isNew: [Bool]) {
-        let order = buckets.indices.sorted { precedes($0, $1) }
-        var result = RowSet(definition)
-        var isNew: [Bool] = []
-        isNew.reserveCapacity(count)
-        result.reserve(count, arena.count)
-        var accumulator = MeasureAccumulator()
-        var start = 0
-        while start < order.count {
-            var end = start + 1
-            while end < order.count, isSame(order[start], order[end]) { end += 1 }
-            if end == start + 1 {
-                result.append(self, order[start])
-                isNew.append(order[start] >= known)
-            } else if end == start + 2 {
-                let (first, second) = (order[start], order[start + 1])
-                isNew.append(first >= known && second >= known)
-                try result.append(merging: self, first, self, second)
-            } else {
-                isNew.append(order[start..<end].allSatisfy { $0 >= known })
-                for index in start..<end { try add(order[index], to: &accumulator) }
-                result.append(accumulator, bucket: buckets[order[start]], key: key(order[start]))
-                accumulator.removeAll()
-            }
-            start = end
-        }
-        return (result, isNew)
-    }
-
-    /// Appends two rows of equal keys as one.
-    mutating func append(
-        merging left: borrowing RowSet,
-        _ a: Int,
-        _ right: borrowing RowSet,
-        _ b: Int
-    ) throws(MeasureError) {
-        buckets.append(left.buckets[a])
-        ids.append(contentsOf: left.key(a))
-        var sums = left.counts[a]
-        sums.merge(right.counts[b])
-        counts.append(sums)
-        for blob in 0..<blobs {
-            let first = left.arena.span.extracting(left.range(a, blob))
-            let second = right.arena.span.extracting(right.range(b, blob))
-            if blob < 2 {
-                try LatencyHistogram.merge(first, second, into: &arena)
-            } else {
-                try DistinctSketch.merge(first, second, into: &arena)
-            }
-            ends.append(arena.count)
-        }
-    }
-
-    /// Adds a row to an accumulator.
-    func add(
-        _ row: Int,
-        to accumulator: inout MeasureAccumulator
-    ) throws(MeasureError) {
-        accumulator.merge(counts[row])
-        let bytes = arena.span
-        try accumulator.mergeLatency(bytes.extracting(range(row, 0)))
-        try accumulator.mergeUpstream(bytes.extracting(range(row, 1)))
-        try accumulator.mergeClients(bytes.extracting(range(row, 2)))
-        if blobs > 3 { try accumulator.mergeKeys(bytes.extracting(range(row, 3))) }
-    }
-
-    /// Appends what an accumulator holds.
-    mutating func append(
-        _ accumulator: borrowing MeasureAccumulator,
-        bucket: Int64,
-        key: some Sequence<Int32>
-    ) {
-        buckets.append(bucket)
-        ids.append(contentsOf: key)
-        counts.append(accumulator.counts)
-        accumulator.latency.encode(into: &arena)
-        ends.append(arena.count)
-        accumulator.upstream.encode(into: &arena)
-        ends.append(arena.count)
-        accumulator.clients.encode(into: &arena)
-        ends.append(arena.count)
-        if blobs > 3 {
-            accumulator.keys.encode(into: &arena)
-            ends.append(arena.count)
-        }
     }
 
     /// Makes room for rows with so many bytes of histograms and sketches.

@@ -29,6 +29,9 @@ struct SortedRunWriter {
     /// Most bytes of a block, unless one row has more: with its other columns it fills a page.
     private static let blockBytes = 8_100
 
+    /// The numbers of the rows that are not written, and their histograms and sketches.
+    private var numbers: [UInt8] = []
+    private var blobs: [UInt8] = []
     private var block: [UInt8] = []
     private var place: Int32 = 0
     /// The first bucket of the block.
@@ -41,27 +44,36 @@ struct SortedRunWriter {
         to writer: inout CopyWriter
     ) throws(PostgresError) {
         for row in range {
-            let end = block.count
-            rows.encode(row, into: &block)
-            let isFull = end > 0 && block.count > Self.blockBytes
-            if isFull { try write(end, &writer) }
-            if isFull || end == 0 { bucket = rows.buckets[row] }
+            let end = (numbers: numbers.count, blobs: blobs.count)
+            rows.encode(row, &numbers, &blobs)
+            let isFull = end.numbers > 0 && numbers.count + blobs.count > Self.blockBytes
+            if isFull { try write(end.numbers, end.blobs, &writer) }
+            if isFull || end.numbers == 0 { bucket = rows.buckets[row] }
         }
     }
 
     /// Writes what is left.
     mutating func finish(_ writer: inout CopyWriter) throws(PostgresError) {
-        if !block.isEmpty { try write(block.count, &writer) }
+        if !numbers.isEmpty { try write(numbers.count, blobs.count, &writer) }
     }
 
-    /// Writes the rows that end at a byte; the others begin the next block.
-    private mutating func write(_ end: Int, _ writer: inout CopyWriter) throws(PostgresError) {
+    /// Writes the rows that end at these bytes; the others begin the next block.
+    private mutating func write(
+        _ numbersEnd: Int,
+        _ blobsEnd: Int,
+        _ writer: inout CopyWriter
+    ) throws(PostgresError) {
+        block.removeAll(keepingCapacity: true)
+        block.append(addingCapacity: 10) { span in span.appendVarint(UInt64(numbersEnd)) }
+        block.append(contentsOf: numbers[..<numbersEnd])
+        block.append(contentsOf: blobs[..<blobsEnd])
         try writer.row(columns: 3)
         writer.int32(place)
         writer.timestamp(bucket)
-        writer.bytes(block.span.extracting(0..<end))
+        writer.bytes(block)
         place += 1
-        block.removeFirst(end)
+        numbers.removeFirst(numbersEnd)
+        blobs.removeFirst(blobsEnd)
     }
 }
 
@@ -72,7 +84,6 @@ struct SortedRunReader {
     private static let blockCount = 32
 
     private let name: String
-    private let definition: RollupDefinition
     private let cursor: String
     /// The next block.
     private var place: Int64 = 0
@@ -82,39 +93,34 @@ struct SortedRunReader {
     /// - Parameters:
     ///   - name: The table, for SQL.
     ///   - number: Another one for each run that the session reads.
-    ///   - definition: The rollup.
     ///   - connection: The session.
     init(
         _ name: String,
         number: Int,
-        _ definition: RollupDefinition,
         _ connection: PostgresConnection
     ) throws(PostgresError) {
         self.name = name
-        self.definition = definition
         cursor = "run_\(number)"
         try connection.execute(
             "DECLARE \(cursor) NO SCROLL CURSOR FOR SELECT place, rows FROM \(name)"
         )
     }
 
-    /// The next rows; nil behind the last ones.
-    mutating func next(_ connection: PostgresConnection) throws(PostgresError) -> RowSet? {
+    /// Appends the next rows; none behind the last ones.
+    mutating func read(
+        into rows: inout RowSet,
+        _ connection: PostgresConnection
+    ) throws(PostgresError) {
         let found = try connection.query("FETCH \(Self.blockCount) FROM \(cursor)")
-        guard found.rowCount > 0 else { return nil }
-        var rows = RowSet(definition)
         for row in 0..<found.rowCount {
-            guard found.int(row, 0) == place else {
+            guard found.int(row, 0) == place, let block = found.bytes(row, 1) else {
                 throw damage("it is not where it was written")
             }
-            do throws(RecordError) {
-                try found.withBytes(row, 1) { bytes throws(RecordError) in
-                    try rows.append(decoding: bytes.octets)
-                }
-            } catch { throw damage("\(error)") }
+            do throws(RecordError) { try rows.append(decoding: block) } catch {
+                throw damage("\(error)")
+            }
             place += 1
         }
-        return rows
     }
 
     private func damage(_ why: String) -> PostgresError {
@@ -125,45 +131,53 @@ struct SortedRunReader {
     }
 }
 
-/// Rows as bytes.
+/// Rows as bytes: a block begins with the length of their numbers, which come first, then all
+/// histograms and sketches, so that these are copied together.
 extension RowSet {
-    /// Appends a row: numbers as varints, histograms and sketches behind their lengths.
-    func encode(_ row: Int, into output: inout [UInt8]) {
-        let numbers = counts[row].numbers
-        output.append(addingCapacity: 10 * (1 + width + numbers.count)) { span in
+    /// Appends the numbers of a row as varints, among them the lengths of its histograms and
+    /// sketches, and these.
+    func encode(_ row: Int, _ numbers: inout [UInt8], _ bytes: inout [UInt8]) {
+        let counts = counts[row].numbers
+        let ids = ids.span.extracting((row * width)..<((row + 1) * width))
+        numbers.append(addingCapacity: 10 * (1 + width + counts.count + blobs)) { span in
             span.appendVarint(UInt64(bitPattern: buckets[row]))
-            for id in key(row) { span.appendVarint(UInt64(UInt32(bitPattern: id))) }
-            for index in numbers.indices {
-                span.appendVarint(UInt64(bitPattern: numbers[index]))
+            for place in ids.indices { span.appendVarint(UInt64(UInt32(bitPattern: ids[place]))) }
+            for index in counts.indices {
+                span.appendVarint(UInt64(bitPattern: counts[index]))
             }
+            for blob in 0..<blobs { span.appendVarint(UInt64(range(row, blob).count)) }
         }
-        for blob in 0..<blobs {
-            withBlob(row, blob) { bytes in
-                output.append(addingCapacity: 10 + bytes.count) { span in
-                    span.appendVarint(UInt64(bytes.count))
-                    for index in bytes.indices { span.append(bytes[index]) }
-                }
-            }
-        }
+        bytes.append(contentsOf: blobBytes(row..<(row + 1)))
     }
 
-    /// Appends the rows of a block.
-    mutating func append(decoding bytes: Span<UInt8>) throws(RecordError) {
-        var reader = WireReader(bytes)
-        var key = [Int32](repeating: 0, count: width)
-        var numbers = [14 of Int64](repeating: 0)
+    /// Appends the rows of a block; on an error part of them may have been appended.
+    mutating func append(decoding block: [UInt8]) throws(RecordError) {
+        var header = WireReader(block.span)
+        let numbers = try header.delimited().range
+        var end = arena.count
+        arena.append(contentsOf: block[numbers.upperBound...])
+        var reader = WireReader(block.span.extracting(numbers))
+        var counts = [14 of Int64](repeating: 0)
+        var row = [UInt64](repeating: 0, count: 1 + width + counts.count + blobs)
         while !reader.isAtEnd {
-            let bucket = Int64(bitPattern: try reader.varint())
-            for place in 0..<width {
-                key[place] = Int32(truncatingIfNeeded: Int64(bitPattern: try reader.varint()))
+            var places = row.mutableSpan
+            try reader.varints(into: &places)
+            for index in counts.indices {
+                counts[index] = Int64(bitPattern: row[1 + width + index])
             }
-            for index in numbers.indices {
-                numbers[index] = Int64(bitPattern: try reader.varint())
-            }
-            append(bucket: bucket, key: key, counts: Counts(numbers: numbers))
-            for _ in 0..<blobs {
-                append(bytes.extracting(try reader.delimited().range))
+            append(
+                bucket: Int64(bitPattern: row[0]),
+                key: row[1..<(1 + width)].lazy.map { Int32(truncatingIfNeeded: $0) },
+                counts: Counts(numbers: counts)
+            )
+            for count in row.suffix(blobs) {
+                guard count <= UInt64(arena.count - end) else {
+                    throw .truncated(position: block.count)
+                }
+                end += Int(truncatingIfNeeded: count)
+                ends.append(end)
             }
         }
+        guard end == arena.count else { throw .truncated(position: numbers.upperBound) }
     }
 }

@@ -39,6 +39,12 @@ package struct WireReader: ~Escapable {
         return value
     }
 
+    /// Reads as many varints as there is room for.
+    @_lifetime(self: copy self)
+    package mutating func varints(into numbers: inout MutableSpan<UInt64>) throws(RecordError) {
+        for index in numbers.indices { numbers[index] = try varint() }
+    }
+
     /// Reads a varint of two bytes or more, and where it ends; takes no reader, so that readers
     /// may live in registers.
     @usableFromInline

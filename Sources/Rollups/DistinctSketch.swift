@@ -97,10 +97,9 @@ package enum DistinctSketch {
         _ right: Span<UInt8>,
         into output: inout [UInt8]
     ) throws(MeasureError) {
+        if left.isEmpty && right.isEmpty { return }
         // Longer ones may become dense.
-        guard left.count > 1, left[0] == 1, right.count > 1, right[0] == 1,
-            left.count + right.count <= denseSize
-        else {
+        guard isSparse(left), isSparse(right), left.count + right.count <= denseSize else {
             var accumulator = SketchAccumulator()
             try accumulator.merge(left)
             try accumulator.merge(right)
@@ -128,6 +127,11 @@ package enum DistinctSketch {
                 next = register &+ 1
             }
         }
+    }
+
+    /// Whether a sketch is empty or may be one that is not dense.
+    private static func isSparse(_ encoded: Span<UInt8>) -> Bool {
+        encoded.isEmpty || encoded.count > 1 && encoded[0] == 1
     }
 
     /// Appends the dense form of a rank per register.

@@ -202,21 +202,41 @@ struct CanonicalReader: ~Escapable {
     mutating func varint() -> UInt64? {
         guard position < bytes.count else { return nil }
         let first = bytes[position]
-        position &+= 1  // below count
-        return first < 0x80 ? UInt64(first) : rest(of: first)
+        if first < 0x80 {
+            position &+= 1  // below count
+            return UInt64(first)
+        }
+        // Two or three bytes: nearly all others, since indices and registers are below 4,096.
+        if bytes.count &- position >= 3 {
+            let second = bytes[position &+ 1]
+            let third = bytes[position &+ 2]
+            let value = UInt64(first & 0x7F) | UInt64(second & 0x7F) &<< 7
+            if second < 0x80 {
+                position &+= 2  // at most count
+                return second == 0 ? nil : value
+            }
+            if third < 0x80 {
+                position &+= 3  // at most count
+                return third == 0 ? nil : value | UInt64(third) &<< 14
+            }
+        }
+        guard let (value, end) = Self.long(bytes, position) else { return nil }
+        position = end
+        return value
     }
 
-    /// Reads what follows the first byte.
-    @_lifetime(self: copy self)
-    private mutating func rest(of first: UInt8) -> UInt64? {
-        var value = UInt64(first & 0x7F)
-        var shift: UInt64 = 7
+    /// Reads one of two bytes or more, and where it ends; takes no reader, so that readers may live
+    /// in registers.
+    private static func long(_ bytes: Span<UInt8>, _ start: Int) -> (value: UInt64, end: Int)? {
+        var position = start
+        var value: UInt64 = 0
+        var shift: UInt64 = 0
         while position < bytes.count {
             let byte = bytes[position]
             position &+= 1  // below count
             if shift == 63, byte > 1 { return nil }
             value |= UInt64(byte & 0x7F) &<< shift
-            if byte < 0x80 { return byte == 0 ? nil : value }
+            if byte < 0x80 { return byte == 0 ? nil : (value, position) }
             shift &+= 7  // at most 63, where the loop ends
         }
         return nil

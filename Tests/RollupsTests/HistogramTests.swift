@@ -169,7 +169,8 @@ struct HistogramTests {
     }
 
     static let malformed: [[UInt8]] = [
-        [0], [0, 0], [0x80, 0, 1], [1, 0x80], [0xC0, 0x1D, 1],
+        [0], [0, 0], [0x80, 0, 1], [1, 0x80], [0xC0, 0x1D, 1], [0x81, 0x80, 0, 1],
+        [0x81, 0x80, 0x80, 0, 1], [0, 0x81, 0, 1, 1],
         [0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01],
         [0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1],
         [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 1],
@@ -178,5 +179,9 @@ struct HistogramTests {
     @Test("what is no histogram is refused", arguments: malformed)
     func refused(bytes: [UInt8]) {
         #expect(throws: MeasureError.self) { try LatencyHistogram.total(bytes.span) }
+        for other: [UInt8] in [[], [5, 1]] {
+            #expect(throws: MeasureError.self) { try LatencyHistogram.merge(bytes, other) }
+            #expect(throws: MeasureError.self) { try LatencyHistogram.merge(other, bytes) }
+        }
     }
 }

@@ -126,13 +126,18 @@ struct SketchTests {
 
     static let malformed: [[UInt8]] = [
         [0], [1], [3, 1], [2], [1, 0], [1, 64], [1, 54], [1, 0x80, 0], [1, 0x81],
-        [1, 0x81, 0x80, 0x10], [2] + [UInt8](repeating: 0xFF, count: 3_072),
+        [1, 0x81, 0x80, 0x10], [1, 0x81, 0x80, 0], [1, 0x81, 0x80, 0x80, 0], [1, 0x81, 0, 1],
+        [2] + [UInt8](repeating: 0xFF, count: 3_072),
         [1] + [UInt8](repeating: 1, count: 4_097),
     ]
 
     @Test("what is no sketch is refused", arguments: malformed)
     func refused(bytes: [UInt8]) {
         #expect(throws: MeasureError.self) { try DistinctSketch.estimate(bytes.span) }
+        for other: [UInt8] in [[], [1, 0x01, 0x83, 0x02]] {
+            #expect(throws: MeasureError.self) { try DistinctSketch.merge(bytes, other) }
+            #expect(throws: MeasureError.self) { try DistinctSketch.merge(other, bytes) }
+        }
     }
 }
 
