@@ -80,14 +80,15 @@ struct SluiceBench {
         }
     }
 
-    /// Decodes and folds records into the built-in rollups, without and with making the rows.
+    /// Decodes and folds records into the built-in rollups: without making the rows, with, and with
+    /// the rows in order, as for a replay.
     static func fold(isPlatform: Bool) {
         let traffic = Traffic(count: 300_000, isPlatform: isPlatform, seed: 2)
         let name = isPlatform ? "fold platform" : "fold ten"
         var batch = FoldBatch()
         var rows = 0
-        for emits in [false, true] {
-            measure(name + (emits ? " with rows" : ""), count: traffic.ranges.count, "records") {
+        for mode in ["", " with rows", " with rows in order"] {
+            measure(name + mode, count: traffic.ranges.count, "records") {
                 let span = traffic.bytes.span.raw
                 var number = 0
                 for range in traffic.ranges {
@@ -97,7 +98,7 @@ struct SluiceBench {
                     number += 1
                     guard number % 100_000 == 0 else { continue }
                     rows = batch.rowCount(of: 0) + batch.rowCount(of: 1)
-                    if emits { emit(batch) }
+                    if !mode.isEmpty { emit(batch, inOrder: mode.hasSuffix("in order")) }
                     batch.removeAll()
                 }
             }
@@ -106,11 +107,21 @@ struct SluiceBench {
     }
 
     /// Makes every row.
-    private static func emit(_ batch: FoldBatch) {
+    private static func emit(_ batch: FoldBatch, inOrder: Bool) {
         var sum = 0
+        func add(_ row: borrowing FoldedRow) {
+            sum += row.latencyHistogram.count + row.clients.count
+        }
+        // Another order than that in which the values came.
+        let ids = batch.dimensions.indices.map { place in
+            let count = batch.valueCount(at: place)
+            return (0..<count).map { Int32($0 == 0 ? 0 : count - $0) }
+        }
         for rollup in batch.definitions.indices {
-            batch.forEachRow(of: rollup) { row in
-                sum += row.latencyHistogram.count + row.clients.count
+            if inOrder {
+                batch.forEachRow(of: rollup, ascendingBy: ids, add)
+            } else {
+                batch.forEachRow(of: rollup, add)
             }
         }
         sink(UInt64(sum))

@@ -56,8 +56,8 @@ extension Replay {
         return result
     }
 
-    /// Merges all runs into partitions; each in one transaction, so that a replay that is killed
-    /// goes on with the rest.
+    /// Merges all runs into partitions, each in one transaction, so that a replay that is killed
+    /// goes on with the rest. A partition gets its indexes at once, while others are merged.
     func mergeRuns() throws(PostgresError) {
         let configuration = configuration
         let runsMax = limits.runsMax
@@ -68,6 +68,8 @@ extension Replay {
             while let runs = next {
                 let round = Replay.round(runs.table, configuration, connection)
                 try Self.merge(runs, atMost: runsMax, round, reader)
+                let name = runs.table.table(runs.tier, runs.partition)
+                try connection.execute(round.attachment(of: runs.partition, runs.tier, name))
                 next = rest.next()
             }
         }

@@ -8,15 +8,19 @@ struct GroupedSamples {
     let ends: [UInt32]
 
     /// Groups samples whose high half is the row.
-    init(_ packed: [UInt64], rows: Int) {
-        var ends = [UInt32](repeating: 0, count: rows + 1)
-        for sample in packed { ends[Int(sample >> 32) + 1] += 1 }
-        for row in 0..<rows { ends[row + 1] += ends[row] }
+    ///
+    /// - Parameters:
+    ///   - packed: The samples.
+    ///   - places: The place of each row: samples are asked for by place, one after the other.
+    init(_ packed: [UInt64], _ places: [UInt32]) {
+        var ends = [UInt32](repeating: 0, count: places.count + 1)
+        for sample in packed { ends[Int(places[Int(sample >> 32)]) + 1] += 1 }
+        for place in places.indices { ends[place + 1] += ends[place] }
         var samples = [UInt32](repeating: 0, count: packed.count)
         for sample in packed {
-            let row = Int(sample >> 32)
-            samples[Int(ends[row])] = UInt32(truncatingIfNeeded: sample)
-            ends[row] += 1
+            let place = Int(places[Int(sample >> 32)])
+            samples[Int(ends[place])] = UInt32(truncatingIfNeeded: sample)
+            ends[place] += 1
         }
         self.samples = samples
         self.ends = ends

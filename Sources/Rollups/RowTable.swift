@@ -277,25 +277,28 @@ struct RowTable: Sendable {
         order: [RowOrder]?,
         _ body: (borrowing FoldedRow) throws(E) -> Void
     ) throws(E) {
-        let latencies = GroupedSamples(self.latencies, rows: rowCount)
-        let upstreams = GroupedSamples(self.upstreams, rows: rowCount)
-        let clients = GroupedSamples(self.clients, rows: rowCount)
-        let credentials = GroupedSamples(self.credentials, rows: rowCount)
-        let shared = FoldedRow.Shared(definition, values, places: places)
-        let isOrdered = order != nil
-        let order = order ?? []
+        // Samples that lie in the order of the rows are waited for least.
+        var places = counts.indices.map { UInt32($0) }
+        for (place, entry) in (order ?? []).enumerated() {
+            places[Int(entry.row)] = UInt32(place)
+        }
+        let latencies = GroupedSamples(self.latencies, places)
+        let upstreams = GroupedSamples(self.upstreams, places)
+        let clients = GroupedSamples(self.clients, places)
+        let credentials = GroupedSamples(self.credentials, places)
+        let shared = FoldedRow.Shared(definition, values, places: self.places)
         var encoder = RowEncoder()
         var output: [UInt8] = []
-        for index in counts.indices {
-            let row = isOrdered ? Int(order[index].row) : index
+        for place in counts.indices {
+            let row = order.map { Int($0[place].row) } ?? place
             output.removeAll(keepingCapacity: true)
-            encoder.histogram(latencies, row, into: &output)
+            encoder.histogram(latencies, place, into: &output)
             let first = output.count
-            encoder.histogram(upstreams, row, into: &output)
+            encoder.histogram(upstreams, place, into: &output)
             let second = output.count
-            encoder.sketch(clients, row, into: &output)
+            encoder.sketch(clients, place, into: &output)
             let third = output.count
-            encoder.sketch(credentials, row, into: &output)
+            encoder.sketch(credentials, place, into: &output)
             let folded = FoldedRow(
                 shared,
                 bucket: bucket(of: row),
