@@ -17,6 +17,8 @@ struct RowMerge {
     private var blocks: [RowSet]
     /// The next of them.
     private var next: [Int]
+    /// The places that may have more.
+    private var open: [Int]
     /// Those that are brought into order together.
     private var rows: RowSet
 
@@ -28,6 +30,7 @@ struct RowMerge {
         self.table = table
         self.blocks = blocks
         next = [Int](repeating: 0, count: blocks.count)
+        open = Array(blocks.indices)
         rows = RowSet(definition)
     }
 
@@ -58,16 +61,16 @@ struct RowMerge {
         to result: inout RowSet,
         refill: RowRefill
     ) throws(CompactionFailure) -> Bool {
-        for place in blocks.indices where next[place] == blocks[place].count {
+        for place in open where next[place] == blocks[place].count {
             blocks[place].removeAll(keepingCapacity: true)
             next[place] = 0
             do throws(PostgresError) { try refill(place, &blocks[place]) } catch {
                 throw .database(error)
             }
         }
-        let open = blocks.indices.filter { !blocks[$0].isEmpty }
+        open.removeAll { blocks[$0].isEmpty }
         guard !open.isEmpty else { return false }
-        let parts = nextParts(of: open, atMost: max(1, Self.rowsMax / open.count))
+        let parts = nextParts(atMost: max(1, Self.rowsMax / open.count))
         defer { for (place, part) in zip(open, parts) { next[place] = part.upperBound } }
         let filled = open.indices.filter { !parts[$0].isEmpty }
         if filled.count == 1 {
@@ -82,30 +85,30 @@ struct RowMerge {
         return true
     }
 
-    /// The rows of some places that come next, so many of each at most: none that is left comes
+    /// The rows of the open places that come next, so many of each at most: none that is left comes
     /// before any of them.
-    private func nextParts(of places: [Int], atMost count: Int) -> [Range<Int>] {
-        var parts = places.map { next[$0]..<min(next[$0] + count, blocks[$0].count) }
+    private func nextParts(atMost count: Int) -> [Range<Int>] {
+        var parts = open.map { next[$0]..<min(next[$0] + count, blocks[$0].count) }
         var least = 0
-        for index in places.indices.dropFirst()
+        for index in open.indices.dropFirst()
         where RowSet.precedes(
-            blocks.span[places[index]],
+            blocks.span[open[index]],
             parts[index].upperBound - 1,
-            blocks.span[places[least]],
+            blocks.span[open[least]],
             parts[least].upperBound - 1
         ) {
             least = index
         }
         let last = parts[least].upperBound - 1
-        for index in places.indices where index != least {
+        for index in open.indices where index != least {
             // Rows up to the last one of that place.
             var (start, end) = (parts[index].lowerBound, parts[index].upperBound)
             while start < end {
                 let middle = start + (end - start) / 2
                 if RowSet.precedes(
-                    blocks.span[places[least]],
+                    blocks.span[open[least]],
                     last,
-                    blocks.span[places[index]],
+                    blocks.span[open[index]],
                     middle
                 ) {
                     end = middle
