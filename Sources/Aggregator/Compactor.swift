@@ -35,8 +35,8 @@ final class Compactor {
     private var connection: PostgresConnection?
     private var holdsLock = false
     private var groups = KeyGroupCache()
-    /// The version of the definitions that the groups were remembered under.
-    private var definitionsVersion: Int64 = 0
+    /// What the groups and the dead rows were remembered of.
+    private var known = RollupCatalog.none
     private var hashes = ValueHashes()
     /// Rows that died since the last vacuum, by table.
     private var deadRows: [String: Int] = [:]
@@ -122,10 +122,25 @@ final class Compactor {
         let connection = try connected()
         guard try holdLock(connection) else { return false }
         let catalog = try catalog(connection)
-        if catalog.definitionsVersion != definitionsVersion {
-            definitionsVersion = catalog.definitionsVersion
+        if !catalog.hasTables(of: known) {
             groups.removeAll()
+            deadRows.removeAll()
         }
+        known = catalog
+        do throws(CompactionFailure) { return try compact(catalog, connection) } catch {
+            guard case .database(let cause) = error, cause.isUndefinedTable,
+                try !self.catalog(connection).hasTables(of: catalog)
+            else { throw error }
+            // A replay has put other rollups into their place meanwhile, or somebody dropped one.
+            return true
+        }
+    }
+
+    /// Makes one round per rollup, and what is due besides.
+    private func compact(
+        _ catalog: RollupCatalog,
+        _ connection: PostgresConnection
+    ) throws(CompactionFailure) -> Bool {
         var hasBacklog = false
         for table in catalog.tables {
             guard try hasDeltas(table, connection) else { continue }

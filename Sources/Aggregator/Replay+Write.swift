@@ -3,7 +3,8 @@ import Rollups
 import Synchronization
 
 extension Replay {
-    /// A session that writes to the generation that is being built.
+    /// A session that writes to the generation that is being built; the next replay waits until it
+    /// is gone.
     ///
     /// A commit that a crash of the server loses is made again: rows and offsets are one
     /// transaction, and the switch comes behind all of them. Indexes of whole partitions are sorted
@@ -20,6 +21,7 @@ extension Replay {
             SET max_parallel_workers_per_gather = 0
             """
         )
+        try ReplayLock.join(connection)
         return connection
     }
 

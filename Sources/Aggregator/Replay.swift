@@ -64,9 +64,6 @@ package enum ReplayInput: Sendable {
 ///
 /// Owner: the thread that made it.
 package final class Replay {
-    /// The advisory lock of the one replay; an arbitrary number ("replay" in ASCII).
-    private static let lock: Int64 = 0x72_6570_6C61_79
-
     /// Offsets that may be left when live folds are held back, and how often that is tried for;
     /// chosen: a tenth of a second's work.
     private static let closeEnough: UInt64 = 20_000
@@ -75,7 +72,7 @@ package final class Replay {
     let configuration: AggregatorConfiguration
     let directory: LogDirectory
     let time: any TimeSource
-    /// Holds the advisory lock and makes the switch.
+    /// Holds the lock that keeps other replays out, and makes the switch.
     let control: PostgresConnection
     /// Writes.
     let connection: PostgresConnection
@@ -105,7 +102,8 @@ package final class Replay {
     var hashes = ValueHashes()
     var report = ReplayReport()
 
-    /// Connects to the database, which must have been migrated.
+    /// Connects to the database, which must have been migrated, and waits until no other replay
+    /// is running.
     ///
     /// - Parameters:
     ///   - configuration: The database and the limits of one fold transaction.
@@ -134,6 +132,9 @@ package final class Replay {
                 configuration.postgres,
                 applicationName: "sluice-replay"
             )
+        } catch { throw .database(error) }
+        try ReplayLock.take(control, patience: limits.lockPatience)
+        do throws(PostgresError) {
             connection = try Self.session(configuration.postgres, "sluice-replay-fold")
         } catch { throw .database(error) }
     }
@@ -177,15 +178,6 @@ package final class Replay {
 
     /// Finds the generation to continue, or makes one.
     private func prepare() throws(ReplayError) {
-        let isFree = try sql { () throws(PostgresError) in
-            try control.query("SELECT pg_try_advisory_lock($1)", [.int(Self.lock)]).bool(0, 0)
-        }
-        guard isFree == true else {
-            throw .refused(
-                "another replay is running, or one that was killed has not been noticed yet; "
-                    + "try again in a moment"
-            )
-        }
         let found = try sql { () throws(PostgresError) in
             try dropRetired()
             return try control.query(

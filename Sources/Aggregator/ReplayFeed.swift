@@ -64,6 +64,9 @@ package struct ReplayLimits: Sendable {
     /// A transaction of fewer rows is written by one session alone. Chosen: another one is there in
     /// some hundredths of a second.
     package var sharedRowsMin = 50_000
+    /// How long to wait for another replay, or what is left of one that was killed. Chosen: the
+    /// server notices within a second that a client is gone, in most of what it does.
+    package var lockPatience = Duration.seconds(20)
 
     /// The defaults.
     package init() {}

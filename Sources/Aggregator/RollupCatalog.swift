@@ -46,6 +46,11 @@ package struct RollupCatalog: Equatable, Sendable {
         return copy
     }
 
+    /// Whether the tables of the rollups are those of another catalog.
+    func hasTables(of other: RollupCatalog) -> Bool {
+        generation == other.generation && definitionsVersion == other.definitionsVersion
+    }
+
     /// Before when nothing is counted in a rollup: where even its longest kept tier was dropped.
     func horizon(of definition: RollupDefinition) -> Int64 {
         definition.tiers.map { horizon(of: definition, $0) }.min() ?? .min

@@ -55,6 +55,9 @@ package struct PostgresError: Error, Sendable, Equatable, CustomStringConvertibl
     /// Whether a lock was waited for longer than `lock_timeout` (55P03).
     package var isLockTimeout: Bool { sqlState == "55P03" }
 
+    /// Whether a table or schema is not there (42P01, 3F000).
+    package var isUndefinedTable: Bool { sqlState == "42P01" || sqlState == "3F000" }
+
     /// Whether a unique or exclusion constraint was violated (23505, 23P01).
     package var isUniqueViolation: Bool { sqlState == "23505" || sqlState == "23P01" }
 

@@ -6,6 +6,7 @@ import KafkaTesting
 import Postgres
 import Records
 import Rollups
+import Synchronization
 import Testing
 import Threads
 
@@ -37,23 +38,16 @@ struct ReplayTests {
         small.runsMax = flush % 2 == 0 ? 2 : 64
         let limits = small
         return try await ThreadOwned(name: "replay", ()).run { _ in
-            for attempt in 0... {
-                do {
-                    return try Replay(
-                        configuration,
-                        directory: world.directory,
-                        time: world.time,
-                        input: input,
-                        limits: limits
-                    ).run(from: from, to: to, verifies: verifies) { done, _ in
-                        if done > limit { killReplay(world.uri) }
-                    }
-                } catch ReplayError.refused(let text) where text.contains("another replay") {
-                    // The session of one that was killed is just going.
-                    guard attempt < 1_000 else { throw ReplayError.refused(text) }
-                }
+            // Ends the sessions as a kill of its process does.
+            try Replay(
+                configuration,
+                directory: world.directory,
+                time: world.time,
+                input: input,
+                limits: limits
+            ).run(from: from, to: to, verifies: verifies) { done, _ in
+                if done > limit { endSessions("sluice-replay%", world.uri) }
             }
-            return ReplayReport()
         }
     }
 
@@ -120,6 +114,85 @@ struct ReplayTests {
             #expect(try activeGeneration(world.connect()) == 2)
             try scenario.check(world)
             #expect(try await replay(world, verifies: true).differences.isEmpty)
+        }
+    }
+
+    @Test("a replay waits for another one, and for what is left of one that was killed")
+    func waitsForOthers() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 24)
+            try scenario.writeLog(world, records: 100)
+            try await world.fold([world.aggregator(world.configuration)])
+            let other = ThreadOwned<Replay?>(name: "other", nil)
+            try await other.run {
+                $0 = try Replay(world.configuration, directory: world.directory, time: world.time)
+            }
+            let refusal = await #expect(throws: ReplayError.self) {
+                try await ThreadOwned(name: "replay", ()).run { _ in
+                    var limits = ReplayLimits()
+                    limits.lockPatience = .milliseconds(50)
+                    _ = try Replay(
+                        world.configuration,
+                        directory: world.directory,
+                        time: world.time,
+                        limits: limits
+                    )
+                }
+            }
+            #expect("\(refusal, default: "")".contains("another replay is running from "))
+
+            async let report = replay(world)
+            let here = """
+                JOIN pg_database ON pg_database.oid = waiting.database
+                WHERE datname = current_database() AND waiting.locktype = 'advisory'
+                    AND NOT waiting.granted
+                """
+            #expect(
+                await world.waits("SELECT EXISTS (SELECT FROM pg_locks waiting \(here))")
+            )
+            // The process is killed, but a statement that writes goes on.
+            endSessions("sluice-replay", world.uri)
+            #expect(
+                await world.waits(
+                    """
+                    SELECT EXISTS (
+                        SELECT FROM pg_locks held
+                        JOIN pg_locks waiting USING (database, locktype, objid)
+                        \(here) AND held.mode = 'ShareLock' AND held.granted)
+                    """
+                )
+            )
+            endSessions("sluice-replay-fold", world.uri)
+            #expect(try await report.generation == 2)
+            await other.run { $0 = nil }
+        }
+    }
+
+    @Test("a compactor whose rollups are replaced and dropped in the middle of a round goes on")
+    func replacedWhileCompacting() async throws {
+        try await World.with { world in
+            var scenario = Scenario(seed: 25)
+            try scenario.writeLog(world, records: 200)
+            let quiet = world.configuration
+            var hooks = AggregatorHooks()
+            hooks.compaction = { _, _ in PostgresError(call: "test", message: "not now") }
+            try await world.whileRunning([world.aggregator(quiet, hooks: hooks)]) {
+                #expect(await world.isFolded())
+            }
+            let replays = Mutex<[String]>([])
+            hooks.compaction = { step, _ in
+                // The transaction has locked nothing yet.
+                guard step == .begin, replays.withLock({ $0.isEmpty }) else { return nil }
+                let outcome = Result {
+                    try Replay(quiet, directory: world.directory, time: world.time).run()
+                }
+                replays.withLock { $0.append("\(outcome.map(\.generation))") }
+                return nil
+            }
+            try await world.aggregator(quiet, hooks: hooks).compactAll()
+            #expect(replays.withLock { $0 } == ["success(2)"])
+            try await world.compact()
+            try scenario.check(world)
         }
     }
 
@@ -418,13 +491,14 @@ extension Scenario {
     }
 }
 
-/// Ends the sessions of a replay, as a kill of its process does.
-private func killReplay(_ uri: String) {
+/// Ends sessions by the name of their application.
+private func endSessions(_ pattern: String, _ uri: String) {
     let connection = try? PostgresConnection(uri, applicationName: "tests")
     _ = try? connection?.query(
         """
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name LIKE 'sluice-replay%'
-        """
+        WHERE datname = current_database() AND application_name LIKE $1
+        """,
+        [.text(pattern)]
     )
 }
