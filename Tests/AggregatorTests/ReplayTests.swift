@@ -127,6 +127,13 @@ struct ReplayTests {
             try await other.run {
                 $0 = try Replay(world.configuration, directory: world.directory, time: world.time)
             }
+            let found = try world.connect().query(
+                """
+                SELECT pid FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'sluice-replay'
+                """
+            )
+            let control = try Int32(#require(found.int(0, 0)))
             let refusal = await #expect(throws: ReplayError.self) {
                 try await ThreadOwned(name: "replay", ()).run { _ in
                     var limits = ReplayLimits()
@@ -151,7 +158,7 @@ struct ReplayTests {
                 await world.waits("SELECT EXISTS (SELECT FROM pg_locks waiting \(here))")
             )
             // The process is killed, but a statement that writes goes on.
-            endSessions("sluice-replay", world.uri)
+            terminate(control, world.uri)
             #expect(
                 await world.waits(
                     """
