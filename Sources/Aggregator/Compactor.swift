@@ -278,12 +278,7 @@ final class Compactor {
         let now = time.monotonicNanoseconds()
         guard now >= nextFrozenLook else { return }
         nextFrozenLook = now &+ Self.frozenNanoseconds
-        let count = try frozen.endFrozen(on: connection)
-        guard count > 0 else { return }
-        logger.warning(
-            "sessions that stopped in the middle of a COPY were ended",
-            metadata: ["sessions": "\(count)"]
-        )
+        try frozen.endFrozen(on: connection, logger)
     }
 
     private func catalog(

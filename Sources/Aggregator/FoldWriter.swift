@@ -395,12 +395,7 @@ final class FoldWriter {
     private func endFrozenSessions() {
         guard let connection else { return }
         do throws(PostgresError) {
-            let count = try frozen.endFrozen(on: connection)
-            guard count > 0 else { return }
-            logger.warning(
-                "sessions that stopped in the middle of a COPY held locks and were ended",
-                metadata: ["sessions": "\(count)"]
-            )
+            try frozen.endFrozen(on: connection, logger)
         } catch {
             logger.notice(
                 "could not look for sessions that hold locks",

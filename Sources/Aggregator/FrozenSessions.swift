@@ -1,3 +1,4 @@
+import Logging
 import Postgres
 
 /// Finds and ends sessions of Sluice that have stopped in the middle of a COPY.
@@ -40,10 +41,11 @@ struct FrozenSessions {
     /// What the last look saw.
     private var seen: Set<Copy> = []
 
-    /// Looks once, and ends what has not moved since the last look.
-    ///
-    /// - Returns: How many sessions were ended.
-    mutating func endFrozen(on connection: PostgresConnection) throws(PostgresError) -> Int {
+    /// Looks once, and ends what has not moved since the last look, which is logged.
+    mutating func endFrozen(
+        on connection: PostgresConnection,
+        _ logger: Logger
+    ) throws(PostgresError) {
         let rows = try connection.query(Self.look)
         var now: Set<Copy> = []
         for row in 0..<rows.rowCount {
@@ -61,7 +63,11 @@ struct FrozenSessions {
             count += ended.rowCount
         }
         seen = now
-        return count
+        guard count > 0 else { return }
+        logger.warning(
+            "sessions that stopped in the middle of a COPY were ended",
+            metadata: ["sessions": "\(count)"]
+        )
     }
 
     /// Forgets what was seen: somebody has got the lock.

@@ -205,18 +205,13 @@ package final class Replay {
     }
 
     /// The generation to continue, unless the definitions of rollups have changed since it was
-    /// begun, so that it lacks what it has folded already, or it has rows where an older version
-    /// put them, beside its partitions: then it is dropped.
+    /// begun, so that it lacks what it has folded already: then it is dropped.
     private func resumable(_ building: Int?) throws(ReplayError) -> Int? {
         guard let building else { return nil }
         return try sql { () throws(PostgresError) in
             let isSame = try control.query(
                 """
-                SELECT b.definitions = a.definitions AND NOT EXISTS (
-                    SELECT FROM pg_class
-                    WHERE relnamespace = to_regnamespace('sluice_g' || b.id)
-                        AND relname ~ '_late_x[0-9]+$')
-                FROM sluice.generation a, sluice.generation b
+                SELECT b.definitions = a.definitions FROM sluice.generation a, sluice.generation b
                 WHERE a.state = 'active' AND b.id = $1
                 """,
                 [.int(Int64(building))]

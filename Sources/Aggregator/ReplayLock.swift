@@ -29,8 +29,8 @@ enum ReplayLock {
             guard error.isLockTimeout else { throw .database(error) }
             throw .refused(
                 """
-                another replay is running\(holder(control)); this one waited for it for \
-                \(patience.milliseconds) ms
+                another replay is running\(holder(control)) and did not end while this one \
+                waited; try again when it has
                 """
             )
         }
