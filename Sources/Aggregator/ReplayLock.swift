@@ -1,6 +1,6 @@
 import Postgres
 
-/// Keeps replays apart: one at a time, and none before the sessions of one that was killed are gone.
+/// Keeps replays apart: one at a time, none before the sessions of one that was killed are gone.
 ///
 /// A process that is killed leaves sessions behind which end their statement before they notice, a
 /// commit perhaps. So each session that writes holds a lock of its own for as long as it lives.
