@@ -3,8 +3,8 @@ import Rollups
 
 extension Replay {
     /// Compares what was rebuilt with the active generation, row by row; the deltas of both are
-    /// merged first. Ids of dimension values are those of one dictionary. What is past its retention
-    /// by now may have been dropped from either and not from the other.
+    /// merged first. Ids of dimension values are those of one dictionary. What is past its
+    /// retention by now may have been dropped from either and not from the other.
     func compare() throws(ReplayError) {
         let catalog = try sql { () throws(PostgresError) in try RollupCatalog(connection) }
         for built in tables {
