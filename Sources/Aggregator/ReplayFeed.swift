@@ -64,8 +64,8 @@ package struct ReplayLimits: Sendable {
     /// A transaction of fewer rows is written by one session alone. Chosen: another one is there in
     /// some hundredths of a second.
     package var sharedRowsMin = 50_000
-    /// Rows of the live rollups and the rebuilt ones together that are compared at a time, but for
-    /// buckets with more. Chosen: some tens of megabytes.
+    /// Rows of the live rollups and the rebuilt ones together that are compared at a time, unless
+    /// an organisation has more in a bucket. Chosen: some 100 MB.
     package var comparedRowsMax = 100_000
     /// How long to wait for another replay, or what is left of one that was killed. Chosen: the
     /// server notices within a second that a client is gone, in most of what it does.

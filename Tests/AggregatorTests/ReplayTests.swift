@@ -36,8 +36,8 @@ struct ReplayTests {
         small.sharedRowsMin = flush * 3
         // Some fit into one transaction; some have more sorted runs than are merged at once.
         small.runsMax = flush % 2 == 0 ? 2 : 64
-        // Some buckets are compared one by one, some together.
-        small.comparedRowsMax = flush
+        // Some buckets are compared together, some organisation by organisation.
+        small.comparedRowsMax = flush / 10
         let limits = small
         return try await ThreadOwned(name: "replay", ()).run { _ in
             // Ends the sessions as a kill of its process does.
