@@ -123,10 +123,15 @@ struct LogScan {
 
     /// Notes that offsets up to this one were assigned.
     private mutating func extend(to offset: Offset) {
-        if offset > validEnd {
-            gaps.append(validEnd..<offset)
-            validEnd = offset
-        }
+        guard offset > validEnd else { return }
+        gaps = gapsWith(validEnd..<offset)
+        validEnd = offset
+    }
+
+    /// The gaps with one behind them, which may go on from the last one in another segment.
+    private func gapsWith(_ next: Range<Offset>) -> [Range<Offset>] {
+        guard let last = gaps.last, last.upperBound == next.lowerBound else { return gaps + [next] }
+        return gaps.dropLast() + [last.lowerBound..<next.upperBound]
     }
 
     /// Whether the files hold as many bytes as a mark tells of, if it tells of lost records at all:
@@ -140,8 +145,7 @@ struct LogScan {
 
     /// The losses, given that everything below `durable` had been synced or seen by a consumer.
     func losses(durable: Offset, end: Offset) -> [RecoveryReport.Loss] {
-        var all = gaps
-        if end > validEnd { all.append(validEnd..<end) }
+        let all = end > validEnd ? gapsWith(validEnd..<end) : gaps
         var result: [RecoveryReport.Loss] = []
         for gap in all {
             let middle = min(max(durable, gap.lowerBound), gap.upperBound)

@@ -62,6 +62,21 @@ private func placesToDamage(_ count: Int) -> [Int] {
 
 @Suite("Damage")
 struct DamageTests {
+    @Test("a gap that goes on in the next segment is one loss")
+    func gapOverSegments() throws {
+        let sample = try Sample(closed: false)
+        #expect(sample.segments.count >= 3)
+        // Headers without frames, but for the last segment.
+        for path in sample.segments.dropLast() {
+            let bytes = try #require(sample.fileSystem.bytes(of: path))
+            sample.fileSystem.setBytes(Array(bytes.prefix(4096)), of: path)
+        }
+        let report = try #require(makeDirectory(sample.fileSystem).recover().first)
+        let kept = report.recordCount
+        #expect(kept > 0)
+        #expect(report.losses.map(\.offsets) == [.zero..<Offset(sample.end - kept)])
+    }
+
     @Test("a flipped bit of a closed log costs at most the batch that it is in")
     func flips() throws {
         let sample = try Sample(closed: true)
