@@ -68,7 +68,7 @@ package struct ReplayLimits: Sendable {
     /// an organisation has more in a bucket. Chosen: some 100 MB.
     package var comparedRowsMax = 100_000
     /// How long to wait for another replay, or what is left of one that was killed. Chosen: the
-    /// server notices within a second that a client is gone, in most of what it does.
+    /// server looks each second whether a client is there, in most of what it does.
     package var lockPatience = Duration.seconds(20)
 
     /// The defaults.

@@ -124,14 +124,17 @@ struct LogScan {
     /// Notes that offsets up to this one were assigned.
     private mutating func extend(to offset: Offset) {
         guard offset > validEnd else { return }
-        gaps = gapsWith(validEnd..<offset)
+        Self.add(validEnd..<offset, to: &gaps)
         validEnd = offset
     }
 
-    /// The gaps with one behind them, which may go on from the last one in another segment.
-    private func gapsWith(_ next: Range<Offset>) -> [Range<Offset>] {
-        guard let last = gaps.last, last.upperBound == next.lowerBound else { return gaps + [next] }
-        return gaps.dropLast() + [last.lowerBound..<next.upperBound]
+    /// Appends a gap, which may go on from the last one in another segment.
+    private static func add(_ next: Range<Offset>, to gaps: inout [Range<Offset>]) {
+        if let last = gaps.last, last.upperBound == next.lowerBound {
+            gaps[gaps.count - 1] = last.lowerBound..<next.upperBound
+        } else {
+            gaps.append(next)
+        }
     }
 
     /// Whether the files hold as many bytes as a mark tells of, if it tells of lost records at all:
@@ -145,7 +148,8 @@ struct LogScan {
 
     /// The losses, given that everything below `durable` had been synced or seen by a consumer.
     func losses(durable: Offset, end: Offset) -> [RecoveryReport.Loss] {
-        let all = end > validEnd ? gapsWith(validEnd..<end) : gaps
+        var all = gaps
+        if end > validEnd { Self.add(validEnd..<end, to: &all) }
         var result: [RecoveryReport.Loss] = []
         for gap in all {
             let middle = min(max(durable, gap.lowerBound), gap.upperBound)
